@@ -19,7 +19,13 @@ Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "prores", "ffv1"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Progress = Literal["auto", "bar", "json", "none"]
 
-NAMED_SIZES = {"8k": (7680, 4320), "4k": (3840, 2160), "1440p": (2560, 1440), "1080p": (1920, 1080), "720p": (1280, 720)}
+NAMED_SIZES = {
+    "8k": (7680, 4320),
+    "4k": (3840, 2160),
+    "1440p": (2560, 1440),
+    "1080p": (1920, 1080),
+    "720p": (1280, 720),
+}
 
 
 def parse_time(text: str | float) -> float:

@@ -52,9 +52,7 @@ class StageFailed(StreamSRError):
 
     exit_code = 6
 
-    def __init__(
-        self, what: str, *, stage: str, index: int | None = None, remedy: str = ""
-    ) -> None:
+    def __init__(self, what: str, *, stage: str, index: int | None = None, remedy: str = "") -> None:
         self.stage, self.index = stage, index
         where = f"stage {stage}" if index is None else f"stage {stage}, item {index}"
         super().__init__(what, where=where, remedy=remedy)

@@ -1,0 +1,144 @@
+"""The command line's options as a table: each one sets a key of streamsr/config.py and takes its help from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from pipelines.presets import find_config, preset_names
+from streamsr.config import (
+    Codec,
+    JobConfig,
+    Precision,
+    Progress,
+    choices,
+    config_keys,
+    load_config,
+    parse_size,
+    parse_time,
+)
+
+
+class Checked(click.ParamType):
+    """Text that `parse` accepts (it raises ValueError otherwise); the text itself is handed on."""
+
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name, self._parse = name, parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            self._parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
+class Device(click.ParamType):
+    """A device, or a list of GPU numbers as the Real-ESRGAN scripts take it: "0,1" means "cuda:0,1"."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).replace(" ", "").lower()
+        return f"cuda:{text}" if text and all(part.isdigit() for part in text.split(",")) else text
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its spellings, the config key it sets, and how its value reads."""
+
+    group: str
+    flags: tuple[str, ...]
+    key: str
+    type: Any = None
+    metavar: str | None = None
+    is_switch: bool = False
+    words: str = ""
+
+    @property
+    def help(self) -> str:
+        """`words`, else the key's own documentation, and the default that a job has without the option."""
+        section, name = self.key.split(".")
+        default = getattr(getattr(JobConfig(), section), name)
+        shown = "" if default is None or self.is_switch else f"  [default: {default}]"
+        return (self.words or config_keys()[self.key]) + shown
+
+
+_TIME, _SIZE = Checked("time", parse_time), Checked("size", parse_size)
+_WORDS = {name: click.Choice(choices(alias)) for name, alias in (("codec", Codec), ("precision", Precision))}
+
+UPSCALE = (
+    Option("Picture", ("--model", "-n"), "upscale.model", metavar="NAME|PATH"),
+    Option("Picture", ("--to",), "upscale.to", _SIZE, "SIZE"),
+    Option("Picture", ("--scale", "-s"), "upscale.scale", click.FloatRange(0, 16, min_open=True), "FACTOR"),
+    Option("Picture", ("--denoise", "-dn"), "upscale.denoise", click.FloatRange(0, 1), "0..1"),
+    Option(
+        "Picture",
+        ("--deinterlace/--no-deinterlace",),
+        "source.deinterlace",
+        is_switch=True,
+        words="Always or never; without it: what is marked as interlaced.",
+    ),
+    Option("Range", ("--start",), "source.start_s", _TIME, "TIME"),
+    Option("Range", ("--duration",), "source.duration_s", _TIME, "TIME"),
+    Option("Encoding", ("--codec",), "encode.codec", _WORDS["codec"]),
+    Option("Encoding", ("--quality",), "encode.quality", click.IntRange(0, 100), "0..100"),
+    Option("Encoding", ("--preset",), "encode.preset", metavar="NAME"),
+    Option("Encoding", ("--encoder",), "encode.encoder", metavar="NAME"),
+    Option("Encoding", ("--pix-fmt",), "encode.pix_fmt", metavar="NAME"),
+    Option("Speed and memory", ("--device", "-g"), "upscale.device", Device(), "DEVICE"),
+    Option("Speed and memory", ("--precision",), "upscale.precision", _WORDS["precision"]),
+    Option("Speed and memory", ("--batch",), "upscale.batch", click.IntRange(0, 256), "NUMBER"),
+    Option("Speed and memory", ("--tile", "-t"), "upscale.tile", click.IntRange(0), "PIXELS"),
+    Option("Input and sound", ("--decoder",), "source.decoder", click.Choice(("auto", "cpu", "nvdec", "dali"))),
+    Option("Input and sound", ("--audio",), "output.audio", click.Choice(("copy", "transcode", "none"))),
+    Option("Job", ("--overwrite",), "output.overwrite", is_switch=True),
+    Option("Job", ("--report",), "output.report", metavar="FILE.json"),
+    Option("Job", ("--progress",), "run.progress", click.Choice(choices(Progress))),
+    Option("Job", ("--debug",), "run.debug", is_switch=True),
+)
+BENCH = tuple(
+    option
+    for option in UPSCALE
+    if option.key.split(".")[1]
+    in ("model", "to", "scale", "codec", "preset", "encoder", "device", "precision", "batch", "tile")
+)
+
+
+TABLES = {"upscale": UPSCALE, "bench": BENCH, "none": ()}
+
+
+def click_options(table: str) -> dict[str, list[click.Option]]:
+    """Heading -> options of TABLES[table] and `--config` and `--set`, in order. A command gets each value under its key
+    with "__" for the dot (None where not given), and `preset` and `assignments`."""
+    groups: dict[str, list[click.Option]] = {}
+    for option in TABLES[table]:
+        name = option.key.replace(".", "__")
+        flags = [*option.flags, name]
+        switch = {"is_flag": True} if option.is_switch else {"type": option.type, "metavar": option.metavar}
+        groups.setdefault(option.group, []).append(click.Option(flags, default=None, help=option.help, **switch))
+    groups.setdefault("Job", []).extend(
+        (
+            click.Option(
+                ["--config", "preset"],
+                metavar="FILE|NAME",
+                help=f"A TOML file, or a preset by name: {', '.join(sorted(preset_names()))}.",
+            ),
+            click.Option(
+                ["--set", "assignments"],
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="Set any key of docs/config.md, as run.patience_s=120. Repeatable.",
+            ),
+        )
+    )
+    return groups
+
+
+def job_config(preset: str | None, assignments: tuple[str, ...], given: dict[str, Any] | None = None) -> JobConfig:
+    """The job that the values of `click_options` describe. Raises ConfigError."""
+    options = {name.replace("__", "."): value for name, value in (given or {}).items()}
+    return load_config(find_config(preset), assignments, options)

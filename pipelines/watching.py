@@ -1,0 +1,69 @@
+"""How a running job is seen from outside: frames, speed, what is left, who is slowest."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from streamsr.frames import Packet, VideoInfo
+from streamsr.report import Progress, Watcher
+from streamsr.runtime.crew import Crew
+from streamsr.runtime.memory import PeakMemory, tree_memory
+from streamsr.runtime.meters import current_meter
+
+INTERVAL_S = 0.25
+SPEED_WINDOW_S = 10.0
+
+
+def estimate_total(info: VideoInfo) -> int | None:
+    """Frames to expect: what the header counts, or duration times rate, or None."""
+    if info.frames_from_header:
+        return info.frames_from_header
+    if info.duration_s and info.rate:
+        return max(1, round(info.duration_s * info.rate))
+    return None
+
+
+class Ticker:
+    """Counts packets on their way to the file and tells the watcher, from a thread of the crew."""
+
+    def __init__(self, file: str, total: int | None, crew: Crew, memory: PeakMemory, watcher: Watcher) -> None:
+        self._file, self._total, self._crew, self._memory, self._watcher = file, total, crew, memory, watcher
+        self._started = time.monotonic()
+        self._frames = 0
+        self._recent = deque([(self._started, 0)])
+
+    def counting(self, packets: Iterator[Packet]) -> Iterator[Packet]:
+        """The packets, unchanged. Starts the reports."""
+        self._crew.start(self._report, "progress")
+        for packet in packets:
+            yield packet
+            self._frames += 1
+        self._watcher.progress(self._now())
+
+    def _report(self) -> None:
+        while True:
+            with current_meter().waiting("starved"):
+                if self._crew.gate.wait(INTERVAL_S):
+                    return
+            self._watcher.progress(self._now())
+
+    def _now(self) -> Progress:
+        now, frames = time.monotonic(), self._frames
+        self._recent.append((now, frames))
+        while len(self._recent) > 2 and self._recent[0][0] < now - SPEED_WINDOW_S:
+            self._recent.popleft()
+        since, before = self._recent[0]
+        fps = (frames - before) / max(now - since, 1e-6)
+        left = None if self._total is None else max(0, self._total - frames)
+        return Progress(
+            file=self._file,
+            frames=frames,
+            total=self._total,
+            fps=fps,
+            eta_s=left / fps if left is not None and fps > 0 else None,
+            elapsed_s=now - self._started,
+            slowest=self._crew.meters.slowest() or "",
+            memory_bytes=tree_memory(),
+        )

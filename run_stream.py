@@ -1,0 +1,259 @@
+"""The command line: arguments -> config -> one pipeline -> exit code. The only place that prints."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import streamsr
+from pipelines.files import check_target, plan_files
+from pipelines.verbs import ConfiguredCommand, VerbGroup, usage_line
+from streamsr.errors import ConfigError, Interrupted, SomeFailed, StreamSRError
+
+if TYPE_CHECKING:
+    from streamsr.config import JobConfig
+    from streamsr.display.progress import Display
+
+# torch, av, pydantic and rich are imported inside the verbs: `--help` and the encoder's process do without them.
+
+UPSCALE_EXAMPLES = """\b
+Examples:
+  streamsr upscale film.mp4 film_4k.mp4
+  streamsr upscale --start 1:30 --duration 10 film.mkv sample.mkv
+  streamsr upscale --to 1080p --codec hevc --quality 80 old.avi new.mkv
+  streamsr upscale --config web-1080p season1/ season1_1080p/
+
+INPUT is a video file in any container that FFmpeg reads, several files, or a folder. OUTPUT is a file, or a folder when
+there are several. Files that are finished already are skipped, and one that fails does not stop the others.
+"""
+
+
+@click.group(cls=VerbGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(streamsr.__version__, prog_name="streamsr")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Video super-resolution: a video file in, a 4K file with its audio out."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@cli.command(cls=ConfiguredCommand, table="upscale", epilog=UPSCALE_EXAMPLES, options_metavar="[OPTIONS]")
+@click.argument("paths", nargs=-1, metavar="INPUT... OUTPUT")
+@click.pass_context
+def upscale(
+    ctx: click.Context, paths: tuple[str, ...], preset: str | None, assignments: tuple[str, ...], **given: Any
+) -> None:
+    """Upscale video files, with their sound and all else."""
+    if len(paths) < 2:
+        missing = "OUTPUT" if paths else "INPUT and OUTPUT"
+        raise ConfigError(f"{missing} missing", remedy="Write: streamsr upscale film.mp4 film_4k.mp4")
+    from pipelines.options import job_config
+
+    cfg = job_config(preset, assignments, given)
+    pairs = plan_files(paths[:-1], paths[-1])
+    if len(pairs) == 1:
+        check_target(pairs[0][1], overwrite=cfg.output.overwrite)
+
+    from streamsr.display.progress import open_display
+
+    with open_display(cfg.run.progress, sys.stdout, sys.stderr) as display:
+        ctx.exit(_upscale_each(cfg, pairs, display))
+
+
+def _upscale_each(cfg: JobConfig, pairs: list[tuple[Path, Path]], display: Display) -> int:
+    """Upscale the pairs one after the other. Returns the exit code: that of the failure, or SomeFailed's of several."""
+    counts = {"upscaled": 0, "skipped": 0, "failed": 0}
+    for number, (source, target) in enumerate(pairs, start=1):
+        if len(pairs) > 1:
+            place = f"[{number}/{len(pairs)}]"
+            if target.exists() and not cfg.output.overwrite:
+                display.notice(f"{place} {source.name}: finished already, skipped ({target})")
+                counts["skipped"] += 1
+                continue
+            display.notice(f"{place} {source} -> {target}")
+        code, is_stopped = _upscale_one(cfg, source, target, display)
+        if len(pairs) == 1:
+            return code
+        counts["failed" if code else "upscaled"] += 1
+        if is_stopped:
+            display.notice(f"stopped: {len(pairs) - number} of {len(pairs)} files were not begun")
+            return Interrupted.exit_code
+    display.notice(", ".join(f"{count} {what}" for what, count in counts.items()) + f" of {len(pairs)} files")
+    return SomeFailed.exit_code if counts["failed"] else 0
+
+
+def _upscale_one(cfg: JobConfig, source: Path, target: Path, display: Display) -> tuple[int, bool]:
+    """(exit code, whether the user stopped it). A failure is shown, not raised: the next file must have its turn."""
+    try:
+        from pipelines.upscale import upscale_file
+
+        report = upscale_file(cfg, source, target, display)
+    except (Exception, KeyboardInterrupt) as error:
+        code, line = _verdict(error)
+        display.failed(str(source), line, code, traceback.format_exc() if cfg.run.debug else "")
+        return code, code == Interrupted.exit_code
+    return 0, bool(report.facts["timing"]["stopped_early"])
+
+
+@cli.command(cls=ConfiguredCommand, table="none")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool, preset: str | None, assignments: tuple[str, ...]) -> None:
+    """What this machine has, and what a job would use and why."""
+    from pipelines.doctor import examine
+    from pipelines.options import job_config
+
+    checkup = examine(job_config(preset, assignments))
+    if as_json:
+        click.echo(json.dumps(checkup.as_dict(), indent=2))
+    else:
+        for title, rows in checkup.sections():
+            _table(title, (), rows)
+    ctx.exit(0 if checkup.can_work else 1)
+
+
+@cli.group(cls=VerbGroup, invoke_without_command=True)
+@click.pass_context
+def models(ctx: click.Context) -> None:
+    """The networks: list them, look into a checkpoint, fetch one."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def list_models(as_json: bool) -> None:
+    """Every model by name, and whether its weights are at hand."""
+    from pipelines.models import COLUMNS, all_models
+
+    rows = all_models()
+    if as_json:
+        click.echo(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in rows], indent=2))
+    else:
+        _table("Models", COLUMNS, rows)
+
+
+@models.command("info")
+@click.argument("name")
+def model_info(name: str) -> None:
+    """What a checkpoint holds, by NAME or by path: architecture, scale, size, hash."""
+    from pipelines.models import model_facts
+
+    _table(name, (), list(model_facts(name).items()))
+
+
+@models.command("pull")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def pull_models(names: tuple[str, ...]) -> None:
+    """Download official weights, resumed where a download broke off, checked by SHA-256."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from pipelines.models import pull_model
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        for name in names:
+            task = bars.add_task(name, total=None)
+            for file in pull_model(name, lambda done, total, task=task: bars.update(task, completed=done, total=total)):
+                click.echo(str(file))
+
+
+@cli.command(cls=ConfiguredCommand, table="bench")
+@click.option(
+    "--clip", type=click.Path(path_type=Path), metavar="FILE", help="Measure with this clip, not a drawn one."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Time for each measurement."
+)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def bench(
+    clip: Path | None, seconds: float, as_json: bool, preset: str | None, assignments: tuple[str, ...], **given: Any
+) -> None:
+    """How fast this machine is, stage by stage."""
+    from pipelines.bench import run
+    from pipelines.options import job_config
+
+    cfg = job_config(preset, assignments, given)
+    records = run(cfg, clip, seconds, _tell)
+    if as_json:
+        click.echo(json.dumps(records, indent=2, default=str))
+    elif records:
+        columns = tuple(dict.fromkeys(key for record in records for key in record))
+        _table("Benchmarks", columns, [tuple(str(record.get(key, "")) for key in columns) for record in records])
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """A table on stdout; without `columns` a list of names and values. Cells are wrapped, not cut, also in a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from streamsr.display.words import printable
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    table = Table(title=title, title_justify="left", box=None, show_header=bool(columns), pad_edge=False)
+    for name in columns or ("", ""):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    with console.capture() as drawn:
+        console.print(table)
+    click.echo("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
+
+
+def _verdict(error: BaseException) -> tuple[int, str]:
+    """(exit code, one line) of anything that can end a job."""
+    match error:
+        case StreamSRError():
+            return error.exit_code, str(error)
+        case click.UsageError():
+            return error.exit_code, usage_line(error)
+        case click.ClickException():
+            return error.exit_code, error.format_message()
+        case KeyboardInterrupt() | click.Abort():
+            return Interrupted.exit_code, "stopped by the user"
+    words = " ".join(f"{type(error).__name__}: {error}".split())
+    return 1, f"internal error: {words}; run again with --debug and report"
+
+
+def _guarded(call: Callable[[], Any], *, debug: bool) -> int:
+    """The exit code of `call`; what it raises becomes one line on stderr."""
+    try:
+        return int(call() or 0)
+    except BrokenPipeError:
+        # The reader of our output left, as `| head` does. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Exception, KeyboardInterrupt) as error:
+        code, line = _verdict(error)
+        if debug and not isinstance(error, click.ClickException):
+            click.echo(traceback.format_exc(), err=True)
+        click.echo(f"error: {line}", err=True)
+        return code
+
+
+def main(args: list[str] | None = None) -> int:
+    """The console script: runs the command line and returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            # A terminal that cannot show a character of a file's name shows its code instead.
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    words = sys.argv[1:] if args is None else args
+    return _guarded(lambda: cli.main(args=words, standalone_mode=False), debug="--debug" in words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

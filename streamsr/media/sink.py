@@ -1,0 +1,238 @@
+"""The output file: the upscaled picture between the packets of everything else that the source holds."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.stream import Discard, Stream
+from av.video.stream import VideoStream
+
+from streamsr.config import OutputConfig
+from streamsr.errors import ConfigError, SourceError, StreamSRError
+from streamsr.frames import Packet, VideoInfo
+from streamsr.media.containers import container_of
+from streamsr.media.streams import StreamFate, decide
+from streamsr.media.tags import chapters_within, kept_tags, needs_quicktime_tags
+from streamsr.media.target import TargetFile, as_sink_error
+from streamsr.media.tracks import OtherTracks, seek_before
+from streamsr.media.verify import Expectation, Verdict, verify
+
+READ_TIMEOUT_S = 60.0
+VIDEO = -2
+INTERLEAVE_US = 1_000_000
+"""How much of one stream FFmpeg may hold back while it waits for another (its default of 10 s is a lot of 4K)."""
+
+
+class Template(Protocol):
+    """What the muxer must know of the video, from the encoder that made its packets."""
+
+    def add_to(self, output: OutputContainer, /) -> VideoStream:
+        """A new stream of `output`. Raises ValueError if `output` cannot hold it."""
+        ...
+
+
+def open_sink(
+    target: Path,
+    source_path: str,
+    info: VideoInfo,
+    cfg: OutputConfig,
+    *,
+    origin: Fraction,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> Sink:
+    """Claims `target`; nothing appears there before the with-block ends cleanly after `write`.
+
+    `origin` is what is subtracted from all times of the source, in seconds. With `start_s` or `duration_s` only the
+    packets between `origin` and `origin + duration_s` are kept. Raises ConfigError for an unknown suffix or a target
+    that is the source, SinkError if the target exists and `cfg.overwrite` is not set, or cannot be written."""
+    return Sink(target, source_path, info, cfg, origin=origin, start_s=start_s, duration_s=duration_s)
+
+
+class Sink:
+    """A context manager. After `write`: `.streams`, `.notices` and `.verdict` say what became of everything."""
+
+    def __init__(
+        self,
+        target: Path,
+        source_path: str,
+        info: VideoInfo,
+        cfg: OutputConfig,
+        *,
+        origin: Fraction,
+        start_s: float,
+        duration_s: float | None,
+    ) -> None:
+        self.container = container_of(target)
+        self.streams: list[StreamFate] = []
+        self.notices: list[str] = []
+        self.verdict: Verdict | None = None
+        self._source_path, self._info, self._cfg = source_path, info, cfg
+        self._origin, self._duration_s = origin, duration_s
+        self._is_cut = start_s > 0 or duration_s is not None
+        self._ends_with_video = False
+        self._file = TargetFile(target, source_path, cfg.overwrite)
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and self.verdict is not None:
+                self._file.commit()
+        finally:
+            self._file.discard()
+
+    def end_with_video(self) -> None:
+        """The job was asked to stop early: whatever is later than the last picture is left out. From any thread."""
+        self._ends_with_video = True
+
+    def write(self, packets: Iterator[Packet], template: Callable[[], Template]) -> None:
+        """Writes the whole file and verifies it. `template` is called once, after the first packet is there.
+
+        packets: in decode order. Raises SourceError if there is none, SinkError if the file cannot be written,
+        FrameMismatch if what was written is not what was given."""
+        first = next(packets, None)
+        if first is None:
+            raise SourceError("no picture came out of the video", where=self._source_path)
+        with self._open_source() as source:
+            expectation = self._write(source, template(), first, packets)
+        with self._writing():
+            self.verdict = verify(self._file.part, expectation)
+        self.notices += self.verdict.remarks
+
+    def _open_source(self) -> InputContainer:
+        try:
+            return av.open(os.path.abspath(self._source_path), timeout=READ_TIMEOUT_S, metadata_errors="replace")
+        except (av.FFmpegError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise SourceError(f"cannot be opened again: {reason}", where=self._source_path) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What goes wrong inside is the output's fault."""
+        try:
+            yield
+        except StreamSRError:
+            raise
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise as_sink_error(error, self._file.target) from error
+
+    def _write(
+        self, source: InputContainer, template: Template, first: Packet, packets: Iterator[Packet]
+    ) -> Expectation:
+        main = source.streams[self._info.stream_index]
+        fates = [decide(stream, main, self.container, self._cfg) for stream in source.streams if stream is not main]
+        tags = self._tags_of(source)
+        output = self._open_output(tags)
+        expectation = Expectation(first.time_base)
+        try:
+            with self._writing():
+                video = self._add_video(output, template, main, first.time_base)
+                others = OtherTracks(
+                    source,
+                    output,
+                    self.container,
+                    fates,
+                    origin=self._origin,
+                    is_cut=self._is_cut,
+                    duration_s=self._duration_s,
+                )
+                output.metadata.update(tags)
+                output.set_chapters(chapters_within(source.chapters(), self._origin, self._duration_s))
+                output.start_encoding()
+            if self._is_cut:
+                seek_before(source, main, self._origin)
+            main.discard = Discard.all
+            self._interleave(output, video, others, first, packets, expectation)
+            with self._writing():
+                output.close()
+        except BaseException:
+            self._abandon(output)
+            raise
+        self.streams = others.fates
+        self.notices += others.notices
+        expectation.others = others.expected()
+        return expectation
+
+    def _abandon(self, output: OutputContainer) -> None:
+        """Closes without completing: once its file is gone, FFmpeg cannot move a large file's header to the front."""
+        self._file.discard()
+        with suppress(av.FFmpegError, OSError, ValueError):
+            output.close()
+
+    def _tags_of(self, source: InputContainer | Stream) -> dict[str, str]:
+        tags = kept_tags(source.metadata)
+        if self._is_cut:
+            tags.pop("timecode", None)  # it is that of the first picture of the whole
+        return tags
+
+    def _open_output(self, tags: dict[str, str]) -> OutputContainer:
+        options = dict(self.container.options) | {"max_interleave_delta": str(INTERLEAVE_US)}
+        if self.container.is_mov:
+            options["movflags"] = "+faststart"
+            if needs_quicktime_tags(tags):
+                options["movflags"] += "+use_metadata_tags"
+        return av.open(str(self._file.part), "w", format=self.container.muxer, container_options=options)
+
+    def _add_video(self, output: OutputContainer, template: Template, main: Stream, time_base: Fraction) -> VideoStream:
+        try:
+            video = template.add_to(output)
+        except ValueError as error:
+            remedy = "Use an .mkv file, or another --codec."
+            raise ConfigError(str(error), where=str(self._file.target), remedy=remedy) from error
+        video.time_base = time_base
+        if self.container.is_mov and video.codec_context.codec.canonical_name == "hevc":
+            video.codec_context.codec_tag = "hvc1"  # QuickTime does not play FFmpeg's default, hev1
+        video.metadata.update(self._tags_of(main))
+        video.disposition = main.disposition
+        return video
+
+    def _interleave(
+        self,
+        output: OutputContainer,
+        video: VideoStream,
+        others: OtherTracks,
+        first: Packet,
+        packets: Iterator[Packet],
+        expectation: Expectation,
+    ) -> None:
+        """Merges by decode time. The other tracks are read only as far as the video has come."""
+
+        def pictures() -> Iterator[tuple[Fraction, int, av.Packet]]:
+            packet: Packet | None = first
+            while packet is not None:
+                expectation.pts.append(packet.pts)
+                expectation.end = max(expectation.end, (packet.pts + packet.duration) * packet.time_base)
+                yield packet.dts * packet.time_base, VIDEO, _av_packet(packet, video)
+                packet = next(packets, None)
+            others.video_end = expectation.end if self._ends_with_video else None
+
+        for _, index, packet in heapq.merge(pictures(), others.packets(), key=lambda entry: entry[0]):
+            with self._writing():
+                try:
+                    output.mux_one(packet)
+                except av.error.ArgumentError:
+                    if index == VIDEO:
+                        raise
+                    others.refused(index)
+
+
+def _av_packet(packet: Packet, stream: VideoStream) -> av.Packet:
+    made = av.Packet(packet.data)
+    made.time_base = packet.time_base
+    made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
+    made.is_keyframe = packet.is_keyframe
+    made.stream = stream
+    return made

@@ -1,0 +1,249 @@
+"""A video file as a stream of pictures with their times."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import av
+
+from streamsr.config import SourceConfig
+from streamsr.errors import SourceError
+from streamsr.frames import Frame, Stamp, VideoInfo
+from streamsr.media import color, planes, probe
+from streamsr.media.damage import Damage
+from streamsr.media.decode import decoded, only, plain
+from streamsr.media.deinterlace import FIELD_ORDERS, deinterlaced
+from streamsr.media.hardware import open_container
+from streamsr.media.siting import stated_chroma_location
+from streamsr.media.stamps import Timed, timed
+
+Device = Literal["cpu", "cuda", "mps"]
+LOOK_AHEAD = 3
+"""Pictures decoded while opening. More are needed only to measure a rate."""
+
+
+class VideoSource:
+    """An open file. Use as a context manager; `frames` may run on another thread than the rest, once.
+
+    `info` is complete when the object exists. `notices` (one line each) and `damage` grow until the last picture.
+    `origin`: the moment in the file, in seconds, that is time 0 of the stamps; whoever copies other tracks of the same
+    file subtracts it too. `time_span`: the first pts and the end of the last picture, in ticks, after iteration."""
+
+    info: VideoInfo
+
+    def __init__(self, path: str, cfg: SourceConfig, device: Device, patience_s: float) -> None:
+        self._notices: list[str] = []
+        self.damage = Damage()
+        self.frames_decoded = 0
+        self.time_span: tuple[int, int] | None = None
+        self._path, self._cfg = path, cfg
+        self._container, notices = open_container(path, cfg.decoder, device, patience_s)
+        try:
+            self._notices += notices
+            self._stream = probe.choose_stream(self._container, path)
+            self._stream.thread_type = "AUTO"
+            only(self._container, self._stream)
+            self.origin = probe.origin_of(self._container) + Fraction(cfg.start_s).limit_denominator(1_000_000)
+            self._pictures = self._start()
+            self.info = self._describe()
+            self._timed = self._wanted(timed(self._pictures, self.info.time_base, self.info.rate, self.damage))
+            self._timed = chain([self._first_wanted()], self._timed)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def frames(self) -> Iterator[Frame]:
+        """All pictures in order of display. May be called once. Raises SourceError where the size becomes absurd."""
+        info, tick = self.info, self.info.time_base
+        pictures = self._in_layout(self._timed)
+        if self._cfg.deinterlace is not False:
+            pictures = deinterlaced(pictures, everything=self._cfg.deinterlace is True)
+        shift = round(self.origin / tick)
+        for index, item in enumerate(pictures):
+            stamp = Stamp(index, item.pts - shift, item.duration, tick)
+            first = self.time_span[0] if self.time_span else stamp.pts
+            self.time_span = first, stamp.pts + stamp.duration
+            self.frames_decoded += 1
+            width, height = item.picture.width, item.picture.height
+            yield Frame(stamp, planes.planes_of(item.picture, info.layout), info.layout, width, height)
+
+    @property
+    def notices(self) -> list[str]:
+        """What a person should know, one line each; complete after the last picture."""
+        return self._notices + self.damage.notices()
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __enter__(self) -> VideoSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self) -> Iterator[av.VideoFrame]:
+        """Decoding from the beginning, or from a key frame before the range that was asked for."""
+        stream, container = self._stream, self._container
+        if not self._cfg.start_s:
+            return decoded(container, stream, self.damage)
+        wanted = math.floor(self.origin / stream.time_base)
+        for earlier_s in (0, 10, 120):
+            target = wanted - round(earlier_s / stream.time_base)
+            try:
+                container.seek(target, stream=stream, backward=True)
+            except av.FFmpegError:
+                continue
+            pictures = decoded(container, stream, self.damage)
+            first = next(pictures, None)
+            if first is not None and first.pts is not None and first.pts <= wanted:
+                return chain([first], pictures)
+        container.seek(0)
+        return decoded(container, stream, self.damage)
+
+    def _describe(self) -> VideoInfo:
+        """Reads the first pictures (they stay in line) and fills every field."""
+        stream, context, path = self._stream, self._stream.codec_context, self._path
+        probe.check_size(stream.width, stream.height, path)
+        head = list(islice(self._pictures, LOOK_AHEAD))
+        if not head:
+            raise self._nothing_decoded()
+        rate = probe.rate_of(stream, [picture.pts for picture in head if picture.pts is not None])
+        self._pictures = chain(head, self._pictures)
+        first = head[0]
+        probe.check_size(first.width, first.height, path)
+        layout, orientation = planes.layout_of(first.format), probe.orientation_of(first, context.name)
+        aspect, notice = probe.sample_aspect_of(stream)
+        upright = (first.height, first.width) if orientation.swaps_sides else (first.width, first.height)
+        tags = color.source_tags(
+            first,
+            context,
+            codec=context.name,
+            is_rgb=layout.is_rgb,
+            upright_size=upright,
+            chroma_location=stated_chroma_location(self._container, stream.index),
+        )
+        duration_s = self._wanted_duration(probe.duration_of(self._container, stream))
+        interlaced = first.interlaced_frame or context.field_order in FIELD_ORDERS
+        whole = not self._cfg.start_s and self._cfg.duration_s is None
+        alpha = planes.has_alpha(first.format) or stream.metadata.get("alpha_mode") == "1"
+        self._notices += [notice] if notice else []
+        self._notices += self._picture_notices(first, interlaced, alpha)
+        return VideoInfo(
+            path=path,
+            container=self._container.format.name,
+            codec=context.name,
+            width=first.width,
+            height=first.height,
+            layout=layout,
+            color=tags,
+            time_base=Fraction(stream.time_base),
+            rate=rate,
+            duration_s=duration_s,
+            frames_from_header=probe.frames_of(stream, rate, duration_s) if whole else None,
+            sample_aspect=aspect,
+            orientation=orientation,
+            interlaced=interlaced,
+            has_alpha=alpha,
+            hdr=probe.hdr_of(first, context.name),
+            stream_index=stream.index,
+        )
+
+    def _picture_notices(self, first: av.VideoFrame, interlaced: bool, alpha: bool) -> list[str]:
+        notices = []
+        order = FIELD_ORDERS.get(self._stream.codec_context.field_order, "")
+        order = f" ({order})" if order else ""
+        if interlaced and self._cfg.deinterlace is not False:
+            notices.append(f"interlaced{order}: deinterlaced with bwdif")
+        elif interlaced:
+            notices.append(f"interlaced{order}: left as it is")
+        elif self._cfg.deinterlace:
+            notices.append("not marked as interlaced: deinterlaced with bwdif as asked")
+        if alpha:
+            notices.append("alpha channel is not kept")
+        foreign = color.foreign_matrix(first)
+        if foreign and not first.format.is_rgb:
+            notices.append(f"colour matrix {foreign} is not supported: colours are approximate")
+        return notices
+
+    def _wanted_duration(self, whole_s: float | None) -> float | None:
+        if whole_s is None:
+            return self._cfg.duration_s
+        rest_s = max(0.0, whole_s - self._cfg.start_s)
+        return rest_s if self._cfg.duration_s is None else min(rest_s, self._cfg.duration_s)
+
+    def _wanted(self, pictures: Iterator[Timed]) -> Iterator[Timed]:
+        """Pictures that begin inside the range that was asked for."""
+        tick = self.info.time_base
+        start = round(self.origin / tick) if self._cfg.start_s else None
+        end = None
+        if self._cfg.duration_s is not None:
+            end = round((self.origin + Fraction(self._cfg.duration_s).limit_denominator(1_000_000)) / tick)
+        for item in pictures:
+            if end is not None and item.pts >= end:
+                return
+            if start is None or item.pts >= start:
+                yield item
+
+    def _in_layout(self, pictures: Iterator[Timed]) -> Iterator[Timed]:
+        info, context = self.info, self._stream.codec_context
+        converter = planes.LayoutConverter(info.layout, info.color.matrix)
+        for item in pictures:
+            picture = item.picture
+            probe.check_size(picture.width, picture.height, info.path)
+            full = color.is_full_range(picture, context, codec=info.codec, is_rgb=info.layout.is_rgb)
+            yield Timed(converter.convert(picture, full_range=full), item.pts, item.duration)
+
+    def _first_wanted(self) -> Timed:
+        first = next(self._timed, None)
+        if first is None:
+            raise self._nothing_decoded()
+        return first
+
+    def _nothing_decoded(self) -> SourceError:
+        if self._cfg.start_s:
+            whole_s = probe.duration_of(self._container, self._stream)
+            length = f": it lasts {whole_s:.2f} s" if whole_s else ""
+            return SourceError(
+                f"there is no picture at or after {self._cfg.start_s:g} s{length}",
+                where=self._path,
+                remedy="Choose an earlier start.",
+            )
+        says = f"; FFmpeg says: {self.damage.first_error}" if self.damage.first_error else ""
+        return SourceError(f"no picture could be decoded{says}", where=self._path)
+
+
+def open_source(
+    path: str | Path, cfg: SourceConfig, *, device: Device = "cpu", patience_s: float = 60.0
+) -> VideoSource:
+    """Open a media file for upscaling. `device`: where pictures go, for `cfg.decoder` "auto".
+
+    Raises SourceError with what is wrong, where, and what to do: no such file, a folder, unreadable, empty, not a
+    media file, no video track, nothing decodable, encrypted, absurd size, start beyond the end."""
+    where = os.fspath(path)
+    _check_file(where)
+    try:
+        return VideoSource(where, cfg, device, patience_s)
+    except (av.FFmpegError, ValueError, RuntimeError) as error:
+        raise SourceError(f"cannot be read as a media file: {plain(error)}", where=where) from error
+
+
+def _check_file(path: str) -> None:
+    if os.path.isdir(path):
+        raise SourceError("is a folder", where=path, remedy="Name a file in it.")
+    try:
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise SourceError("the file is empty", where=path, remedy="Copy or download it again.")
+    except OSError as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(error.strerror or "cannot be opened", where=path, remedy="Check the path.") from error
