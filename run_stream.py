@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,13 @@ import click
 
 import streamsr
 from pipelines.files import check_target, plan_files
+from pipelines.reports import ReportFile
 from pipelines.verbs import ConfiguredCommand, VerbGroup, usage_line
 from streamsr.errors import ConfigError, Interrupted, SomeFailed, StreamSRError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from streamsr.config import JobConfig
     from streamsr.display.progress import Display
 
@@ -39,7 +43,7 @@ there are several. Files that are finished already are skipped, and one that fai
 @click.group(cls=VerbGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(streamsr.__version__, prog_name="streamsr")
 @click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli(ctx: click.Context, /) -> None:
     """Video super-resolution: a video file in, a 4K file with its audio out."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -49,7 +53,7 @@ def cli(ctx: click.Context) -> None:
 @click.argument("paths", nargs=-1, metavar="INPUT... OUTPUT")
 @click.pass_context
 def upscale(
-    ctx: click.Context, paths: tuple[str, ...], preset: str | None, assignments: tuple[str, ...], **given: Any
+    ctx: click.Context, /, paths: tuple[str, ...], preset: str | None, assignments: tuple[str, ...], **given: Any
 ) -> None:
     """Upscale video files, with their sound and all else."""
     if len(paths) < 2:
@@ -64,11 +68,12 @@ def upscale(
 
     from streamsr.display.progress import open_display
 
+    reports = ReportFile(cfg.output.report, is_list=len(pairs) > 1)
     with open_display(cfg.run.progress, sys.stdout, sys.stderr) as display:
-        ctx.exit(_upscale_each(cfg, pairs, display))
+        ctx.exit(_upscale_each(cfg, pairs, display, reports))
 
 
-def _upscale_each(cfg: JobConfig, pairs: list[tuple[Path, Path]], display: Display) -> int:
+def _upscale_each(cfg: JobConfig, pairs: list[tuple[Path, Path]], display: Display, reports: ReportFile) -> int:
     """Upscale the pairs one after the other. Returns the exit code: that of the failure, or SomeFailed's of several."""
     counts = {"upscaled": 0, "skipped": 0, "failed": 0}
     for number, (source, target) in enumerate(pairs, start=1):
@@ -79,7 +84,7 @@ def _upscale_each(cfg: JobConfig, pairs: list[tuple[Path, Path]], display: Displ
                 counts["skipped"] += 1
                 continue
             display.notice(f"{place} {source} -> {target}")
-        code, is_stopped = _upscale_one(cfg, source, target, display)
+        code, is_stopped = _upscale_one(cfg, source, target, display, reports)
         if len(pairs) == 1:
             return code
         counts["failed" if code else "upscaled"] += 1
@@ -90,12 +95,13 @@ def _upscale_each(cfg: JobConfig, pairs: list[tuple[Path, Path]], display: Displ
     return SomeFailed.exit_code if counts["failed"] else 0
 
 
-def _upscale_one(cfg: JobConfig, source: Path, target: Path, display: Display) -> tuple[int, bool]:
+def _upscale_one(cfg: JobConfig, source: Path, target: Path, display: Display, reports: ReportFile) -> tuple[int, bool]:
     """(exit code, whether the user stopped it). A failure is shown, not raised: the next file must have its turn."""
     try:
         from pipelines.upscale import upscale_file
 
         report = upscale_file(cfg, source, target, display)
+        reports.add(report)
     except (Exception, KeyboardInterrupt) as error:
         code, line = _verdict(error)
         display.failed(str(source), line, code, traceback.format_exc() if cfg.run.debug else "")
@@ -106,7 +112,7 @@ def _upscale_one(cfg: JobConfig, source: Path, target: Path, display: Display) -
 @cli.command(cls=ConfiguredCommand, table="none")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool, preset: str | None, assignments: tuple[str, ...]) -> None:
+def doctor(ctx: click.Context, /, as_json: bool, preset: str | None, assignments: tuple[str, ...]) -> None:
     """What this machine has, and what a job would use and why."""
     from pipelines.doctor import examine
     from pipelines.options import job_config
@@ -122,7 +128,7 @@ def doctor(ctx: click.Context, as_json: bool, preset: str | None, assignments: t
 
 @cli.group(cls=VerbGroup, invoke_without_command=True)
 @click.pass_context
-def models(ctx: click.Context) -> None:
+def models(ctx: click.Context, /) -> None:
     """The networks: list them, look into a checkpoint, fetch one."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -162,9 +168,12 @@ def pull_models(names: tuple[str, ...]) -> None:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         for name in names:
-            task = bars.add_task(name, total=None)
-            for file in pull_model(name, lambda done, total, task=task: bars.update(task, completed=done, total=total)):
-                click.echo(str(file))
+            file = pull_model(name, partial(_advance, bars, bars.add_task(name, total=None)))
+            click.echo(str(file))
+
+
+def _advance(bars: Progress, task: TaskID, done: int, total: int | None) -> None:
+    bars.update(task, completed=done, total=total)
 
 
 @cli.command(cls=ConfiguredCommand, table="bench")
@@ -196,14 +205,14 @@ def _tell(text: str) -> None:
 
 
 def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """A table on stdout; without `columns` a list of names and values. Cells are wrapped, not cut, also in a pipe."""
+    """A table on stdout; without `columns` a list of names and values. Cells are wrapped on a terminal, never cut."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from streamsr.display.words import printable
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 500)
     table = Table(title=title, title_justify="left", box=None, show_header=bool(columns), pad_edge=False)
     for name in columns or ("", ""):
         table.add_column(name, overflow="fold")
@@ -248,9 +257,9 @@ def _guarded(call: Callable[[], Any], *, debug: bool) -> int:
 def main(args: list[str] | None = None) -> int:
     """The console script: runs the command line and returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):
+        if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a character of a file's name shows its code instead.
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+            stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if args is None else args
     return _guarded(lambda: cli.main(args=words, standalone_mode=False), debug="--debug" in words)
 

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 
@@ -106,7 +106,7 @@ def _choices(cfg: JobConfig, tried: dict[str, dict[str, str | None]]) -> tuple[d
 
     def model() -> str:
         if cfg.upscale.model == "auto":
-            name, why = choose_model(kind, can_pull=False)  # type: ignore[arg-type]
+            name, why = choose_model(cast(Literal["cuda", "mps", "cpu"], kind), can_pull=False)
         else:
             name, why = cfg.upscale.model, f"{cfg.upscale.model}: as asked"
         resolve(name)

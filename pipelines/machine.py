@@ -86,10 +86,10 @@ def gpu_facts() -> list[dict[str, Any]]:
 
 def no_gpu_reason() -> str:
     """Why torch computes on no GPU here."""
-    if not torch.backends.cuda.is_built():
+    if torch.version.cuda is None:
         return "this torch is built without CUDA"
     try:
-        torch.cuda.init()
+        torch.zeros(1, device="cuda")
     except (RuntimeError, AssertionError) as error:
         return str(error).splitlines()[0].partition(". Please")[0].partition(" from http")[0]
     return "no CUDA device is visible"

@@ -27,8 +27,8 @@ def model_facts(reference: str) -> dict[str, str]:
     return {name.replace("_", " "): "-" if value is None else str(value) for name, value in describe(reference).items()}
 
 
-def pull_model(name: str, on_progress: Callable[[int, int | None], None]) -> list[Path]:
-    """The files of the model `name`, fetched into the user's cache where they are missing; see models/pull.py.
+def pull_model(name: str, on_progress: Callable[[int, int | None], None]) -> Path:
+    """The file of the model `name`, fetched into the user's cache where it is missing; see models/pull.py.
 
     `on_progress(bytes so far, bytes in all or None)`. Raises WeightsError, also for a name that is not known."""
     entry = look_up(name)
@@ -36,8 +36,8 @@ def pull_model(name: str, on_progress: Callable[[int, int | None], None]) -> lis
         found = find(entry.name)
         if found is None:
             raise WeightsError(f"{entry.name} comes with streamsr, but is missing", remedy="Install streamsr again.")
-        return [found]
-    return [pull(entry, cache_dir(), on_progress)]
+        return found
+    return pull(entry, cache_dir(), on_progress)
 
 
 def _place(entry: Entry) -> str:

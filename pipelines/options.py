@@ -22,28 +22,23 @@ from streamsr.config import (
 )
 
 
-class Checked(click.ParamType):
-    """Text that `parse` accepts (it raises ValueError otherwise); the text itself is handed on."""
+def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """A click type: text that `parse` accepts (it raises ValueError otherwise). The text itself is handed on."""
 
-    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
-        self.name, self._parse = name, parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(text: str) -> str:
         try:
-            self._parse(str(value))
+            parse(text)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return value
+            raise click.BadParameter(str(error)) from error
+        return text
+
+    return convert
 
 
-class Device(click.ParamType):
-    """A device, or a list of GPU numbers as the Real-ESRGAN scripts take it: "0,1" means "cuda:0,1"."""
-
-    name = "device"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(value).replace(" ", "").lower()
-        return f"cuda:{text}" if text and all(part.isdigit() for part in text.split(",")) else text
+def device(text: str) -> str:
+    """A click type: a device, or GPU numbers as the Real-ESRGAN scripts take them: "0,1" means "cuda:0,1"."""
+    words = text.replace(" ", "").lower()
+    return f"cuda:{words}" if all(part.isdigit() for part in words.split(",")) else words
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,7 @@ class Option:
         return (self.words or config_keys()[self.key]) + shown
 
 
-_TIME, _SIZE = Checked("time", parse_time), Checked("size", parse_size)
+_TIME, _SIZE = checked(parse_time), checked(parse_size)
 _WORDS = {name: click.Choice(choices(alias)) for name, alias in (("codec", Codec), ("precision", Precision))}
 
 UPSCALE = (
@@ -89,7 +84,7 @@ UPSCALE = (
     Option("Encoding", ("--preset",), "encode.preset", metavar="NAME"),
     Option("Encoding", ("--encoder",), "encode.encoder", metavar="NAME"),
     Option("Encoding", ("--pix-fmt",), "encode.pix_fmt", metavar="NAME"),
-    Option("Speed and memory", ("--device", "-g"), "upscale.device", Device(), "DEVICE"),
+    Option("Speed and memory", ("--device", "-g"), "upscale.device", device, "DEVICE"),
     Option("Speed and memory", ("--precision",), "upscale.precision", _WORDS["precision"]),
     Option("Speed and memory", ("--batch",), "upscale.batch", click.IntRange(0, 256), "NUMBER"),
     Option("Speed and memory", ("--tile", "-t"), "upscale.tile", click.IntRange(0), "PIXELS"),

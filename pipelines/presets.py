@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import sysconfig
 from pathlib import Path
 
 from streamsr.errors import ConfigError
-
-
-def preset_folders() -> tuple[Path, ...]:
-    """Where presets lie: beside the sources in a checkout, else where `pip install` puts data files."""
-    checkout = Path(__file__).resolve().parent.parent / "configs"
-    return checkout, Path(sysconfig.get_path("data")) / "share" / "streamsr" / "configs"
+from streamsr.models.locations import embedded_dir
 
 
 def preset_names() -> dict[str, Path]:
-    """Every preset, name -> file. A checkout's own preset hides an installed one of the same name."""
-    files = [file for folder in reversed(preset_folders()) for file in sorted(folder.glob("*.toml"))]
-    return {file.stem: file for file in files}
+    """Every preset, name -> file."""
+    # Presets lie beside the embedded weights, in a checkout as well as where `pip install` puts data files.
+    return {file.stem: file for file in sorted((embedded_dir().parent / "configs").glob("*.toml"))}
 
 
 def find_config(name: str | None) -> Path | None:

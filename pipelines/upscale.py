@@ -80,7 +80,7 @@ def upscale_file(cfg: JobConfig, source_path: Path, target_path: Path, watcher: 
             watcher.notice(line)
 
         look = Look(info.layout, info.color, settings.layout, settings.color, info.orientation)
-        with Crew(patience_s) as crew:  # innermost: it ends before anything its stages use
+        with Crew(patience_s, name="main") as crew:  # innermost: it ends before anything its stages use
             encoder = Encoder(settings, crew, slots, patience_s)  # starts its process while the engines are built
             engines = open_engines(stack, plan, network, look, target, budget, slots, watcher.notice)
             ticker = Ticker(source_path.name, estimate_total(info), crew, memory, watcher)
@@ -89,7 +89,7 @@ def upscale_file(cfg: JobConfig, source_path: Path, target_path: Path, watcher: 
                 batches = in_batches(frames, budget.batch, slots, crew.gate, LEASE_PATIENCE * patience_s)
                 upscaled = crew.spread(batches, [each.upscale for each in engines], UPSCALED_AHEAD, "upscale")
                 packets = crew.ahead(encoder.encode(flatten(upscaled)), ENCODED_AHEAD, "encode")
-                sink.write(ticker.counting(packets), lambda: Bridge(encoder.stream_template()))
+                crew.run(lambda: sink.write(ticker.counting(packets), encoder.stream_template), "mux")
             meters = crew.meters.snapshot()
         report = report_on(job, encoder.stats, meters, memory.peak_bytes, time.monotonic() - started)
     watcher.done(report)
@@ -111,17 +111,3 @@ def _stop(crew: Crew, sink: Sink) -> None:
 def _interrupted(source_path: Path) -> Interrupted:
     return Interrupted("stopped", where=str(source_path), remedy="Nothing was written.")
 
-
-class Bridge:
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def add_to(self, output):
-        import io
-
-        import av
-
-        from streamsr.media.encode import add_encoded_stream
-
-        with av.open(io.BytesIO(self.data)) as c:
-            return add_encoded_stream(output, c.streams.video[0])

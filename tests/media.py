@@ -110,7 +110,7 @@ def make_clip(path: Path | str, clip: Clip | None = None, /, **changes: Any) -> 
 
 
 def draw_planes(number: int, layout: PixelLayout, width: int, height: int) -> tuple[np.ndarray, ...]:
-    """The three planes of picture `number`: levels of limited range for YUV, of any range for RGB (all planes alike)."""
+    """The three planes of picture `number`: levels of limited range for YUV, all alike for RGB."""
     luma = np.empty((height, width), np.uint16)
     code_rows = max(ROWS, height * 3 // 4)
     for row in range(ROWS):
@@ -207,7 +207,8 @@ def _video_packets(output: OutputContainer, clip: Clip) -> list[Any]:
         frame = _av_frame(clip, clip.first_number + index)
         frame.pts, frame.time_base = pts[index] + shift, context.time_base
         packets += stream.encode(frame)
-    return packets + stream.encode(None)
+    packets += stream.encode(None)
+    return packets
 
 
 def _encoder_options(clip: Clip) -> dict[str, str]:
@@ -238,7 +239,8 @@ def _av_frame(clip: Clip, number: int) -> av.VideoFrame:
     layout = LAYOUTS.get(clip.pix_fmt) or PixelLayout("444", is_rgb=av.VideoFormat(clip.pix_fmt).is_rgb)
     planes = draw_planes(number, layout, width, height)
     frame = av.VideoFrame(width, height, layout.pix_fmt)
-    for plane, target in zip(planes, frame.planes, strict=True):
+    targets: Any = frame.planes
+    for plane, target in zip(planes, targets, strict=True):
         view = np.frombuffer(target, layout.dtype).reshape(-1, target.line_size // layout.dtype.itemsize)
         view[: plane.shape[0], : plane.shape[1]] = plane
     if layout.pix_fmt != clip.pix_fmt:

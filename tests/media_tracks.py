@@ -70,9 +70,10 @@ def write_audio(output: OutputContainer, track: AudioTrack, seconds: float) -> l
     while fifo.samples:
         block = fifo.read(size, partial=fifo.samples < size)
         assert block is not None
-        block.pts += offset
+        block.pts = (block.pts or 0) + offset
         packets += stream.encode(block)
-    return packets + stream.encode(None)
+    packets += stream.encode(None)
+    return packets
 
 
 def write_subtitles(output: OutputContainer, track: SubtitleTrack, beside: Path) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.files import VIDEO_SUFFIXES, check_target, plan_files
+from pipelines.reports import ReportFile
 from streamsr.errors import ConfigError, SinkError, SourceError
+from streamsr.report import Report
 
 
 @pytest.fixture
@@ -126,3 +129,29 @@ def test_an_existing_target_is_left_alone(tmp_path: Path) -> None:
         check_target(target, overwrite=False)
     with pytest.raises(SinkError, match="is a folder"):
         check_target(tmp_path, overwrite=True)
+
+
+def test_reports_are_an_object_or_a_list(tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    first, second = (Report("a", "b", 1, 1, 1.0, "fine", {"number": number, "path": Path("x")}) for number in (1, 2))
+    ReportFile(None, is_list=False).add(first)
+    single = ReportFile(str(file), is_list=False)
+    assert not file.exists()
+    single.add(first)
+    assert json.loads(file.read_text()) == {"number": 1, "path": "x"}
+    several = ReportFile(str(file), is_list=True)
+    several.add(first)
+    several.add(second)
+    assert [facts["number"] for facts in json.loads(file.read_text())] == [1, 2]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_report_never_replaces_a_film(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a report is a \.json file"):
+        ReportFile(str(tmp_path / "film.mp4"), is_list=False)
+    with pytest.raises(ConfigError, match="no such folder"):
+        ReportFile(str(tmp_path / "nowhere" / "r.json"), is_list=False)
+    (tmp_path / "r.json").mkdir()
+    with pytest.raises(SinkError, match="cannot write the report"):
+        ReportFile(str(tmp_path / "r.json"), is_list=False).add(Report("a", "b", 1, 1, 1.0, "fine", {}))
+    assert [path.name for path in tmp_path.iterdir()] == ["r.json"]

@@ -35,7 +35,7 @@ class Recipe:
     features: int = 32
     convs: int = 6
     seed: int = 20
-    steps: int = 4_500
+    steps: int = 10_000
     flat: float = 0.5
     """Share of the steps at the full learning rate; the cosine runs over the rest."""
     learning_rate: float = 1e-3
@@ -45,7 +45,7 @@ class Recipe:
     """Side of what the student sees, in low-resolution pixels, cut at random from a stored crop."""
     stored_crop: int = 64
     crops_per_chunk: int = 512
-    chunks: int = 4
+    chunks: int = 8
     imitation: float = 0.7
     """Share of the teacher in the target; the rest is the original picture."""
     edge_weight: float = 0.3
@@ -70,8 +70,11 @@ def read_picture(path: Path) -> Picture:
 
 
 def decode_still(path: Path) -> Picture:
+    """The picture; what is transparent shows a light grey behind it."""
     with av.open(str(path)) as container:
-        return np.asarray(next(container.decode(video=0)).to_ndarray(format="rgb24"))
+        rgba = next(container.decode(video=0)).to_ndarray(format="rgba").astype(np.uint16)
+    alpha = rgba[..., 3:]
+    return np.asarray((rgba[..., :3] * alpha + 208 * (255 - alpha) + 127) // 255, dtype=np.uint8)
 
 
 def read_film(path: Path, every: int) -> list[Picture]:
@@ -132,7 +135,7 @@ def as_jpeg(picture: Picture, quality: int) -> Picture:
 
 
 class Pool:
-    """Crops on disk: what the student sees, what the teacher made of it, what the picture held. Made in chunks, kept between runs."""
+    """Crops on disk: what the student sees, what the teacher made of it, what the picture held. Kept between runs."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         side, big = recipe.stored_crop, recipe.stored_crop * SCALE

@@ -12,6 +12,7 @@ import argparse
 import logging
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import av
@@ -71,7 +72,7 @@ def ssim(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
     return float(ratio.mean())
 
 
-def enlarge(low: Picture, networks: dict[str, nn.Module]) -> dict[str, Picture]:
+def enlarge(low: Picture, networks: Mapping[str, nn.Module]) -> dict[str, Picture]:
     size = (low.shape[1] * SCALE, low.shape[0] * SCALE)
     made = {
         "bicubic": np.asarray(cv2.resize(low, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8),

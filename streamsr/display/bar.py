@@ -9,8 +9,10 @@ from pathlib import PurePath
 from typing import TextIO
 
 from rich.console import Console
+from rich.control import Control
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +26,7 @@ class Bar:
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False, emoji=False, markup=False, soft_wrap=False)
         self._live: Live | None = None
+        self._width = 0
         self._lock = threading.Lock()
 
     def __enter__(self) -> Bar:
@@ -35,7 +38,14 @@ class Bar:
 
     def progress(self, now: Progress) -> None:
         with self._lock, contextlib.suppress(OSError, ValueError):
-            row = bar_row(replace(now, file=self._shown(PurePath(now.file).name)), self._console.width)
+            width = self._console.width
+            row = bar_row(replace(now, file=self._shown(PurePath(now.file).name)), width)
+            if self._live is not None and width < self._width:
+                # The terminal has wrapped the old row onto several; the lowest is erased by the next drawing.
+                wrapped = -(-(self._width - 1) // width) - 1
+                erase = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)) * wrapped
+                self._console.control(Control(*erase))
+            self._width = width
             if self._live is None:
                 self._live = Live(row, console=self._console, auto_refresh=False, transient=True)
                 self._live.start()

@@ -66,7 +66,8 @@ def format_for(stream: AudioStream, container: Container) -> AudioFormat:
     """The format into which `stream` is transcoded for `container`: rate and channels are kept where possible."""
     context = stream.codec_context
     encoder = container.audio_encoder
-    if encoder == "flac" and not context.codec.lossless and not context.codec.canonical_name.startswith("adpcm"):
+    simple = context.codec.canonical_name.startswith(("pcm_", "adpcm_"))
+    if encoder == "flac" and not context.codec.lossless and not simple:
         encoder = "aac"  # nothing is gained by storing a lossy track without loss
     layout = _layout_for(context.layout.name, context.channels, encoder)
     if encoder == "flac":
@@ -90,7 +91,7 @@ class AudioTranscoder:
         self._decoder = source.codec_context
         self.format = format_for(source, container)
         self.damaged = 0
-        bit_rate = {"bit_rate": self.format.bit_rate} if self.format.bit_rate else {}
+        bit_rate: dict[str, Any] = {"bit_rate": self.format.bit_rate} if self.format.bit_rate else {}
         stream = output.add_stream(self.format.encoder, rate=self.format.rate, layout=self.format.layout, **bit_rate)
         assert isinstance(stream, AudioStream)
         self.stream = stream
@@ -117,7 +118,7 @@ class AudioTranscoder:
 
     def finish(self) -> list[Packet[AudioStream]]:
         """The last packets: the decoder, the resampler and the encoder are drained."""
-        packets = []
+        packets: list[Packet[AudioStream]] = []
         try:
             for frame in self._decoder.decode(None):
                 packets += self._take_frame(frame)

@@ -52,8 +52,8 @@ def source_tags(
 ) -> ColorTags:
     """Tags of a picture (av.VideoFrame, av.VideoCodecContext), with everything the file leaves open filled in.
 
-    `chroma_location`: what the file says, 0 for nothing. `upright_size` is (width, height) as shown: unspecified YUV is BT.709 from 1280 wide or above 576 high, else
-    SMPTE 170M, as players assume."""
+    `chroma_location`: what the file says, 0 for nothing. `upright_size` is (width, height) as shown: unspecified YUV is
+    BT.709 from 1280 wide or above 576 high, else SMPTE 170M, as players assume."""
     matrix = _first(frame.colorspace, context.colorspace, unspecified=MATRIX_UNSPECIFIED)
     primaries = _first(frame.color_primaries, context.color_primaries, unspecified=2)
     transfer = _first(frame.color_trc, context.color_trc, unspecified=2)

@@ -20,6 +20,7 @@ class Container:
 
     `audio` are the codecs whose packets are copied; None: whatever the muxer takes. The lists are shorter than the
     muxers' own, which also write what no player reads (Vorbis or PCM in MP4, anything as private data in MPEG-TS).
+    `video` and `subtitles` are meant in the same way.
     `audio_encoder` makes what is not in the list; `text_encoder` is for text subtitles the muxer refuses."""
 
     muxer: str
@@ -30,6 +31,7 @@ class Container:
     keeps_cover: bool = False
     subtitles: frozenset[str] | None = None
     options: tuple[tuple[str, str], ...] = ()
+    video: frozenset[str] | None = None
 
     @property
     def is_mov(self) -> bool:
@@ -38,6 +40,9 @@ class Container:
     def may_copy_audio(self, codec: str) -> bool:
         pcm_is_fine = self.muxer == "mov" and codec.startswith("pcm_")
         return self.audio is None or codec in self.audio or pcm_is_fine
+
+    def may_hold_video(self, codec: str) -> bool:
+        return self.video is None or codec in self.video
 
     def may_copy_subtitle(self, codec: str) -> bool:
         return self.subtitles is None or codec in self.subtitles
@@ -49,7 +54,7 @@ _AUDIO_TS = frozenset({"aac", "ac3", "eac3", "mp3", "mp2", "opus", "dts", "trueh
 _SUBTITLES_MOV = frozenset({"mov_text", "dvd_subtitle"})
 
 MP4 = Container("mp4", _AUDIO_MP4, "aac", "mov_text", keeps_cover=True, subtitles=_SUBTITLES_MOV)
-MOV = Container("mov", _AUDIO_MOV, "aac", "mov_text", keeps_cover=True, subtitles=_SUBTITLES_MOV)
+MOV = Container("mov", _AUDIO_MOV, "aac", "mov_text", subtitles=_SUBTITLES_MOV)
 MATROSKA = Container("matroska", None, "flac", "subrip", keeps_attachments=True, keeps_cover=True)
 WEBM = Container("webm", frozenset({"opus", "vorbis"}), "libopus", "webvtt", subtitles=frozenset({"webvtt"}))
 # Without copied time stamps the muxer moves everything by its own delay.
@@ -60,6 +65,7 @@ MPEGTS = Container(
     None,
     subtitles=frozenset({"dvb_subtitle", "dvb_teletext"}),
     options=(("mpegts_copyts", "1"),),
+    video=frozenset({"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4"}),
 )
 
 SUFFIXES = {

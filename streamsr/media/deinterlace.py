@@ -24,6 +24,7 @@ class Deinterlacer:
         """`everything` treats pictures that are not marked as interlaced too."""
         self._shape = shape_of(like)
         self._waiting: deque[Timed] = deque()
+        self._pushed = 0
         self._graph = graph = Graph()
         graph.threads = 1
         source = graph.add(
@@ -44,8 +45,8 @@ class Deinterlacer:
     def push(self, timed: Timed) -> Iterator[Timed]:
         """Pictures that are finished, in order. The filter counts pictures; their own times wait here."""
         self._waiting.append(timed)
-        # The filter would see the same frame object change its pts; the decoder does not need it any more.
-        timed.picture.pts, timed.picture.time_base = self._pushed(), Fraction(1)
+        self._pushed += 1
+        timed.picture.pts, timed.picture.time_base = self._pushed, Fraction(1)
         self._graph.vpush(timed.picture)
         yield from self._pull()
 
@@ -55,12 +56,6 @@ class Deinterlacer:
         yield from self._pull()
         if self._waiting:
             raise RuntimeError(f"bwdif kept {len(self._waiting)} pictures")
-
-    _count = 0
-
-    def _pushed(self) -> int:
-        self._count += 1
-        return self._count
 
     def _pull(self) -> Iterator[Timed]:
         while True:

@@ -142,6 +142,8 @@ class Encoder:
         stamp = self._stamps.pop(pts, None)
         if stamp is None:
             raise FrameMismatch(f"a packet for no picture, pts {pts}", stage="encode", index=self._num_packets)
+        if self._all_sent and self._num_sent <= 2:
+            dts = pts  # too short to be reordered, and x265 leaves the dts of such a film uninitialised
         self._num_packets += 1
         self._account(num_bytes=len(data))
         return Packet(data, pts, dts, stamp.duration, stamp.time_base, is_keyframe)

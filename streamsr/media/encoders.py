@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # pydantic does not belong into the encoder process
 HARDWARE = {
     "h264": ("h264_nvenc", "h264_videotoolbox", "h264_qsv", "h264_amf"),
     "hevc": ("hevc_nvenc", "hevc_videotoolbox", "hevc_qsv", "hevc_amf"),
-    "av1": ("av1_nvenc", "av1_qsv", "av1_amf"),
+    "av1": ("av1_nvenc", "av1_qsv"),
     "vp9": ("vp9_qsv",),
     "prores": ("prores_videotoolbox",),
     "ffv1": (),
@@ -50,6 +50,10 @@ CODECS_IN = {
 }
 _IN_BAND_HEADERS = (".ts", ".m2ts", ".mts")
 _PARAMETERS = {"libx264": "x264-params", "libx265": "x265-params", "libsvtav1": "svtav1-params"}
+_MOST_THREADS = 16  # each of x264's holds a picture of its own
+_LEAST_X265 = (
+    64  # with both sides below it, x265 4.x has been seen to corrupt its own heap (34x18 always, 36x34 at times)
+)
 _LONGEST_GOP_S, _LONGEST_GOP = 5, 250
 _CHROMA_LOCATIONS = {1: "left", 2: "center", 3: "topleft", 4: "top", 5: "bottomleft", 6: "bottom"}
 
@@ -94,11 +98,17 @@ def choose_encoder(
         remedy = "Name the output .mp4 or .mov, or use --codec h264 or hevc."
         what = f"{suffix} files do not keep a sample aspect of {sample_aspect} for {codec}"
         raise ConfigError(what, where="output", remedy=remedy)
-    cores = os.cpu_count() or 1
+    cores = _num_cores()
+    if name == "libx265" and max(width, height) < _LEAST_X265:
+        what = f"libx265 is not safe with pictures as small as {width}x{height}"
+        raise ConfigError(what, where="output", remedy="Use --codec h264 or av1, or a larger --scale.")
     rate = info.rate or Fraction(25)
+    if name == "libsvtav1":
+        rate = min(rate, Fraction(240))  # it refuses more; the times of the pictures are kept all the same
     color = _output_color(info.color, info.layout, layout)
-    options = quality_options(name, cfg.quality, is_444=layout.subsampling == "444")
-    options |= preset_options(name, cfg.preset, pixels=width * height, cores=cores)
+    is_444 = layout.subsampling == "444"
+    options = quality_options(name, cfg.quality, is_444=is_444)
+    options |= preset_options(name, cfg.preset, pixels=width * height, cores=cores, is_444=is_444)
     options |= _special_options(name, color, info.hdr, width * height, cores)
     return EncoderSettings(
         codec=codec,
@@ -113,7 +123,7 @@ def choose_encoder(
         time_base=info.time_base,
         rate=rate,
         gop=max(1, min(_LONGEST_GOP, round(rate * _LONGEST_GOP_S))),
-        threads=cores,
+        threads=min(cores, _MOST_THREADS),
         global_header=suffix not in _IN_BAND_HEADERS,
         hdr=info.hdr,
         description=f"{codec} by {name}, {layout.pix_fmt}, quality {cfg.quality}: {why}",
@@ -163,7 +173,7 @@ def _codec_of(encoder: str) -> str:
 
 def _exists(encoder: str) -> bool:
     try:
-        return av.Codec(encoder, "w").is_encoder
+        return av.Codec(encoder, "w").name == encoder  # a codec's name finds its first encoder
     except ValueError:
         return False
 
@@ -236,3 +246,8 @@ def _special_options(
     if parameters:
         options[_PARAMETERS[encoder]] = ":".join(f"{key}={value}" for key, value in parameters.items())
     return options
+
+
+def _num_cores() -> int:
+    """Those this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -92,7 +92,7 @@ def planes_of(frame: av.VideoFrame, layout: PixelLayout) -> tuple[np.ndarray, ..
         if gray and index:
             view = np.broadcast_to(np.array(1 << (layout.depth - 1), layout.dtype), (rows, columns)).copy()
         else:
-            plane = frame.planes[index]
+            plane: Any = frame.planes[index]  # a buffer, which its stub does not say
             stride = abs(plane.line_size) // layout.dtype.itemsize
             view = np.frombuffer(plane, layout.dtype).reshape(-1, stride)[:rows, :columns]
             if plane.line_size < 0:

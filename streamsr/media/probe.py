@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from av.stream import Disposition
@@ -36,7 +37,9 @@ def choose_stream(container: Any, where: str) -> Any:
         raise SourceError(have, where=where, remedy="Give a file with pictures in it.")
     decodable = [stream for stream in films if stream.codec_context is not None]
     if not decodable:
-        raise SourceError("no decoder for its video codec", where=where, remedy="Convert it with another program first.")
+        raise SourceError(
+            "no decoder for its video codec", where=where, remedy="Convert it with another program first."
+        )
     return max(decodable, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height, -s.index))
 
 
@@ -71,7 +74,7 @@ def rate_of(stream: Any, stamps: Sequence[int]) -> Fraction | None:
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         if rate and BELIEVABLE_RATE[0] <= rate <= BELIEVABLE_RATE[1]:
             return Fraction(rate)
-    steps = sorted(b - a for a, b in zip(stamps, stamps[1:], strict=False) if b > a)
+    steps = sorted(b - a for a, b in pairwise(stamps) if b > a)
     if not steps:
         return None
     measured = 1 / (steps[len(steps) // 2] * Fraction(stream.time_base))

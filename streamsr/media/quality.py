@@ -22,7 +22,8 @@ _ANCHORS: dict[str, tuple[str, tuple[float, float, float, float, float]]] = {
     "amf": ("qp_i", (48, 38, 29, 20, 10)),
     "videotoolbox": ("global_quality", (10, 30, 48, 65, 90)),
 }
-_PRORES_PROFILES = ("proxy", "lt", "standard", "hq", "4444", "4444xq")
+_PRORES_PROFILES = ("proxy", "lt", "standard", "hq")
+_PRORES_ENCODERS = {"prores_ks": ("4444", "4444xq"), "prores_videotoolbox": ("4444", "xq")}
 _X26X_PRESETS = (
     "ultrafast",
     "superfast",
@@ -41,10 +42,9 @@ _QP_TO_LAMBDA = 118  # FF_QP2LAMBDA: videotoolbox reads global_quality in these 
 
 def quality_options(encoder: str, quality: int, *, is_444: bool) -> dict[str, str]:
     """The encoder's own options for `quality` (0 smallest .. 100 best). Lossless encoders have none."""
-    if encoder.startswith("prores"):
-        if is_444:
-            return {"profile": "4444xq" if quality > 90 else "4444"}
-        return {"profile": _PRORES_PROFILES[min(3, quality // 23)]}
+    profiles = presets_of(encoder, is_444=is_444) if encoder in _PRORES_ENCODERS else ()
+    if profiles:
+        return {"profile": profiles[min(len(profiles) - 1, quality // (91 if is_444 else 23))]}
     family = encoder if encoder in _ANCHORS else encoder.rpartition("_")[2]
     if family not in _ANCHORS:
         return {}
@@ -54,7 +54,7 @@ def quality_options(encoder: str, quality: int, *, is_444: bool) -> dict[str, st
         case "cq":
             return {"rc": "vbr", "cq": f"{value:g}", "b": "0"}
         case "qp_i":
-            return {"rc": "cqp", **{f"qp_{kind}": str(round(value)) for kind in "ipb"}}
+            return {"rc": "cqp", "qp_i": str(round(value)), "qp_p": str(round(value))}
         case "global_quality" if family == "videotoolbox":
             return {"flags": "+qscale", "global_quality": str(round(value) * _QP_TO_LAMBDA)}
         case "global_quality":
@@ -71,11 +71,11 @@ def interpolate(anchors: tuple[float, float, float, float, float], quality: int)
     return round(4 * (anchors[index] + share * (anchors[index + 1] - anchors[index]))) / 4
 
 
-def preset_options(encoder: str, preset: str, *, pixels: int, cores: int) -> dict[str, str]:
+def preset_options(encoder: str, preset: str, *, pixels: int, cores: int, is_444: bool = False) -> dict[str, str]:
     """The encoder's own options for `preset`; "auto" suits the picture size and the cores there are.
 
     Raises ConfigError with the encoder's presets when it has no such one."""
-    names = presets_of(encoder)
+    names = presets_of(encoder, is_444=is_444)
     if preset == "auto":
         preset = _auto_preset(encoder, pixels, cores)
     elif preset not in names:
@@ -88,7 +88,7 @@ def preset_options(encoder: str, preset: str, *, pixels: int, cores: int) -> dic
         deadline = "good" if int(preset) <= 5 else "realtime"
         threads = {"row-mt": "1", "tile-columns": "2", "lag-in-frames": "12" if pixels > LARGE else "25"}
         return {"cpu-used": preset, "deadline": deadline} | threads
-    return {"profile" if encoder.startswith("prores") else "preset": preset}
+    return {"profile" if encoder in _PRORES_ENCODERS else "preset": preset}
 
 
 def frugal_parameters(encoder: str, *, pixels: int, cores: int) -> dict[str, str]:
@@ -106,16 +106,17 @@ def frugal_parameters(encoder: str, *, pixels: int, cores: int) -> dict[str, str
     return {}
 
 
-def presets_of(encoder: str) -> tuple[str, ...]:
-    """Names of the presets of `encoder`, fastest first where FFmpeg lists them so; for ProRes, its profiles."""
+def presets_of(encoder: str, *, is_444: bool = False) -> tuple[str, ...]:
+    """Names of the presets of `encoder`, fastest first where FFmpeg lists them so; for ProRes, its profiles
+    with or without full chroma."""
     if encoder in ("libx264", "libx265"):
         return _X26X_PRESETS
     if encoder == "libsvtav1":
         return tuple(str(number) for number in range(14))
     if encoder == "libvpx-vp9":
         return tuple(str(number) for number in range(9))
-    if encoder.startswith("prores"):
-        return _PRORES_PROFILES
+    if encoder in _PRORES_ENCODERS:
+        return _PRORES_ENCODERS[encoder] if is_444 else _PRORES_PROFILES
     options = av.CodecContext.create(encoder, "w").supported_options.private
     return tuple(choice.name for option in options if option.name == "preset" for choice in option.choices)
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import av
 
@@ -48,7 +48,8 @@ class VideoSource:
         try:
             self._notices += notices
             self._stream = probe.choose_stream(self._container, path)
-            self._stream.thread_type = "AUTO"
+            self._hardware = bool(self._stream.codec_context.is_hwaccel)
+            self._stream.thread_type = "SLICE" if self._needs_first_picture() else "AUTO"
             only(self._container, self._stream)
             self.origin = probe.origin_of(self._container) + Fraction(cfg.start_s).limit_denominator(1_000_000)
             self._pictures = self._start()
@@ -93,7 +94,7 @@ class VideoSource:
     def _start(self) -> Iterator[av.VideoFrame]:
         """Decoding from the beginning, or from a key frame before the range that was asked for."""
         stream, container = self._stream, self._container
-        if not self._cfg.start_s:
+        if not self._cfg.start_s or self._needs_first_picture():
             return decoded(container, stream, self.damage)
         wanted = math.floor(self.origin / stream.time_base)
         for earlier_s in (0, 10, 120):
@@ -108,6 +109,12 @@ class VideoSource:
                 return chain([first], pictures)
         container.seek(0)
         return decoded(container, stream, self.damage)
+
+    def _needs_first_picture(self) -> bool:
+        """H.264 in 4:4:4: x264 before build 151 is decoded right only by a decoder that read its version in the very
+        first picture, which neither a seek nor the other frame threads do (FFmpeg 5.1 and 8.1 show broken blocks)."""
+        context = self._stream.codec_context
+        return bool(context.name == "h264" and (context.pix_fmt or "").startswith("yuv444"))
 
     def _describe(self) -> VideoInfo:
         """Reads the first pictures (they stay in line) and fills every field."""
@@ -167,6 +174,8 @@ class VideoSource:
             notices.append(f"interlaced{order}: left as it is")
         elif self._cfg.deinterlace:
             notices.append("not marked as interlaced: deinterlaced with bwdif as asked")
+        if self._hardware and planes.has_planes_of(first.format.name, planes.layout_of(first.format)):
+            notices.append("decoded on the CPU: NVDEC does not know this kind of video")
         if alpha:
             notices.append("alpha channel is not kept")
         foreign = color.foreign_matrix(first)
@@ -196,8 +205,12 @@ class VideoSource:
     def _in_layout(self, pictures: Iterator[Timed]) -> Iterator[Timed]:
         info, context = self.info, self._stream.codec_context
         converter = planes.LayoutConverter(info.layout, info.color.matrix)
+        announced = False
         for item in pictures:
             picture = item.picture
+            if picture.interlaced_frame and not info.interlaced and self._cfg.deinterlace is None and not announced:
+                announced = True
+                self._notices.append(f"interlaced from picture {self.frames_decoded} on: deinterlaced with bwdif")
             probe.check_size(picture.width, picture.height, info.path)
             full = color.is_full_range(picture, context, codec=info.codec, is_rgb=info.layout.is_rgb)
             yield Timed(converter.convert(picture, full_range=full), item.pts, item.duration)
@@ -218,7 +231,11 @@ class VideoSource:
                 remedy="Choose an earlier start.",
             )
         says = f"; FFmpeg says: {self.damage.first_error}" if self.damage.first_error else ""
-        return SourceError(f"no picture could be decoded{says}", where=self._path)
+        return SourceError(
+            f"no picture could be decoded{says}",
+            where=self._path,
+            remedy="The file is damaged or has an empty video track: get it again.",
+        )
 
 
 def open_source(
@@ -232,18 +249,26 @@ def open_source(
     _check_file(where)
     try:
         return VideoSource(where, cfg, device, patience_s)
-    except (av.FFmpegError, ValueError, RuntimeError) as error:
-        raise SourceError(f"cannot be read as a media file: {plain(error)}", where=where) from error
+    except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(
+            f"not a media file that FFmpeg can read: {plain(error)}",
+            where=where,
+            remedy="It may be incomplete, or not video at all: try to play it.",
+        ) from error
 
 
 def _check_file(path: str) -> None:
     if os.path.isdir(path):
-        raise SourceError("is a folder", where=path, remedy="Name a file in it.")
+        raise SourceError("is a folder, not a video", where=path, remedy="Name a file in it.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise SourceError("is a device or a pipe, not a file", where=path, remedy="Save it to a file first.")
     try:
         with open(path, "rb") as file:
-            if not file.read(1):
-                raise SourceError("the file is empty", where=path, remedy="Copy or download it again.")
+            empty = not file.read(1)
     except OSError as error:
-        if isinstance(error, SourceError):
-            raise
-        raise SourceError(error.strerror or "cannot be opened", where=path, remedy="Check the path.") from error
+        reason = error.strerror or "cannot be opened"
+        raise SourceError(reason, where=path, remedy="Check the path and its permissions.") from error
+    if empty:
+        raise SourceError("the file is empty", where=path, remedy="Copy or download it again.")

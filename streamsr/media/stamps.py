@@ -24,12 +24,15 @@ class Timed:
     duration: int
 
 
-def timed(pictures: Iterable[av.VideoFrame], time_base: Fraction, rate: Fraction | None, damage: Damage) -> Iterator[Timed]:
+def timed(
+    pictures: Iterable[av.VideoFrame], time_base: Fraction, rate: Fraction | None, damage: Damage
+) -> Iterator[Timed]:
     """Pictures in decoding-output order with strictly growing pts, each lasting until the next.
 
     Two neighbours with exchanged stamps are put right; a single stamp far ahead of both neighbours is moved between
     them; after a clock that restarts, time goes on without a gap; what else does not grow is moved one tick behind its
-    predecessor. All of these are counted in `damage`. Holds two pictures back. The last one lasts as long as it says, else as long as the one before."""
+    predecessor. All of these are counted in `damage`. Holds two pictures back. The last one lasts as long as it says,
+    else as long as the one before."""
     step = round(1 / (rate * time_base)) if rate else 0
     waiting: deque[Timed] = deque()
     last, shift = None, 0

@@ -42,11 +42,14 @@ class StreamFate:
     @property
     def notice(self) -> str:
         """One line for the user; empty if there is nothing to say."""
-        return f"{self} is {self.fate}: {self.reason}" if self.reason else ""
+        facts = [f"{self.fate}: {self.reason}"] if self.reason else []
+        facts += [f"{self.skipped} damaged packets left out"] if self.skipped else []
+        facts += [f"time stamps of {self.repaired} packets mended"] if self.repaired else []
+        return f"{self} {'; '.join(facts)}" if facts else ""
 
 
-def decide(stream: Stream, main: Stream, container: Container, cfg: OutputConfig) -> StreamFate:
-    """The fate of `stream`, which is not `main`, in a file of type `container`."""
+def decide(stream: Stream, container: Container, cfg: OutputConfig, *, has_timecode: bool) -> StreamFate:
+    """The fate of `stream` in a file of type `container`. `has_timecode`: the new file's tags say its timecode."""
     fate = StreamFate(stream.index, _kind(stream), codec_of(stream), stream.language, "copied")
     if fate.kind == "audio":
         return _decide_audio(fate, stream, container, cfg)
@@ -62,10 +65,10 @@ def decide(stream: Stream, main: Stream, container: Container, cfg: OutputConfig
         name = stream.metadata.get("filename", "an attachment")
         return replace(fate, fate="dropped", reason=f"{container.muxer} holds no attachments ({name})")
     if fate.kind == "video":
-        if _takes(container, stream):
+        if container.may_hold_video(fate.codec) and _takes(container, stream):
             return replace(fate, reason="a further video track, not upscaled")
         return replace(fate, fate="dropped", reason=f"a further video track that {container.muxer} cannot hold")
-    return _decide_data(fate, stream, main, container)
+    return _decide_data(fate, stream, container, has_timecode)
 
 
 def codec_of(stream: Stream) -> str:
@@ -114,13 +117,14 @@ def _decide_subtitle(fate: StreamFate, stream: Stream, container: Container) -> 
     return replace(fate, fate="transcoded", reason=reason)
 
 
-def _decide_data(fate: StreamFate, stream: Stream, main: Stream, container: Container) -> StreamFate:
+def _decide_data(fate: StreamFate, stream: Stream, container: Container, has_timecode: bool) -> StreamFate:
     if stream.discard == Discard.all:  # FFmpeg's reader hides the track in which MP4 keeps its chapters
         return replace(fate, kind="chapters")
-    if "timecode" in stream.metadata and "timecode" in main.metadata | main.container.metadata:
-        if container.is_mov:
+    if "timecode" in stream.metadata:
+        if has_timecode and container.is_mov:  # the muxer makes the track anew from the tag
             return replace(fate, kind="timecode")
-        return replace(fate, fate="dropped", kind="timecode", reason=f"{container.muxer} keeps it as a tag only")
+        where = f"{container.muxer} keeps it as a tag only" if has_timecode else "it is that of another first picture"
+        return replace(fate, fate="dropped", kind="timecode", reason=where)
     if _takes(container, stream):
         return fate
     return replace(fate, fate="dropped", reason=f"{container.muxer} cannot hold it")

@@ -23,9 +23,9 @@ class SubtitleTranscoder:
     def __init__(self, source: SubtitleStream, output: OutputContainer, codec: str) -> None:
         self._decoder = source.codec_context
         self._decoder.open(strict=False)
-        self.stream = output.add_stream(codec)
-        assert isinstance(self.stream, SubtitleStream)
-        self._encoder = self.stream.codec_context
+        stream = output.add_stream(codec)
+        assert isinstance(stream, SubtitleStream)
+        self.stream, self._encoder = stream, stream.codec_context
         self._encoder.subtitle_header = self._decoder.subtitle_header  # an encoder of text does not open without
         self._encoder.time_base = _MS
 

@@ -23,7 +23,7 @@ _NAMELESS_HANDLER = re.compile(
     re.IGNORECASE,
 )
 # What an MP4 keeps in iTunes' list, which every player reads; any other tag needs the QuickTime kind of list.
-_ITUNES = {  # fmt: skip
+_ITUNES = {
     "title",
     "artist",
     "album_artist",
@@ -74,9 +74,9 @@ def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def needs_quicktime_tags(tags: Iterable[str]) -> bool:
-    """Whether a tag would be lost in an MP4 with iTunes' list of tags."""
-    return any(key.lower() not in _ITUNES for key in tags)
+def foreign_tags(tags: Iterable[str]) -> list[str]:
+    """Those tags that would be lost in an MP4 with iTunes' list of tags."""
+    return [key for key in tags if key.lower() not in _ITUNES]
 
 
 def chapters_within(chapters: Iterable[Chapter], origin: Fraction, duration_s: float | None) -> list[Chapter]:
@@ -84,6 +84,7 @@ def chapters_within(chapters: Iterable[Chapter], origin: Fraction, duration_s: f
     kept: list[Chapter] = []
     for chapter in chapters:
         tick = chapter["time_base"]
+        assert tick is not None
         shift = round(origin / tick)
         start, end = max(chapter["start"] - shift, 0), chapter["end"] - shift
         if duration_s is not None:

@@ -75,15 +75,16 @@ class TargetFile:
             raise SinkError("the output exists", where=str(self.target), remedy="Use --overwrite to replace it.")
 
     def _remove_leftovers(self) -> None:
-        mark = re.escape(_part_name(self.target, 0)).replace(r"\.0\.part", r"\.(\d+)\.part")
+        before, after = _part_name(self.target, 0).rsplit(".0.part", 1)
+        mark = re.compile(re.escape(before) + r"\.(\d+)\.part" + re.escape(after))
         for entry in os.scandir(self.target.parent):
-            match = re.fullmatch(mark, entry.name)
+            match = mark.fullmatch(entry.name)
             if match and not _is_alive(int(match[1])):
                 with suppress(OSError):
                     os.unlink(entry.path)
 
 
-def as_sink_error(error: OSError | ValueError, target: Path) -> SinkError:
+def as_sink_error(error: Exception, target: Path) -> SinkError:
     """`error`, which a write to `target` raised, in our words. A SinkError is returned as it is."""
     if isinstance(error, SinkError):
         return error
@@ -106,7 +107,7 @@ def _same_file(target: Path, source_path: str) -> bool:
 
 def _part_name(target: Path, pid: int) -> str:
     rest = f".{pid}.part{target.suffix}"
-    room = _LONGEST_NAME - len(os.fsencode(rest)) - 8  # room for the longest pid
+    room = _LONGEST_NAME - len(f"..{10**9}.part") - len(os.fsencode(target.suffix))
     stem = os.fsencode(target.stem)[:room].decode("utf-8", "ignore")
     return f".{stem}{rest}"
 

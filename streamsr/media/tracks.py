@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Discard, Stream
+from av.stream import AttachmentStream, Discard, Stream
 
 from streamsr.media.audio import AudioTranscoder
 from streamsr.media.containers import Container
@@ -63,7 +63,7 @@ class OtherTracks:
         duration_s: float | None,
     ) -> None:
         self.video_end: Fraction | None = None
-        self.notices = [fate.notice for fate in fates if fate.notice and fate.fate != "transcoded"]
+        self.damage = ""
         self._source, self._output, self._container = source, output, container
         self._origin, self._is_cut = origin, is_cut
         self._duration = None if duration_s is None else Fraction(duration_s)
@@ -75,7 +75,7 @@ class OtherTracks:
             stream = source.streams[fate.index]
             if fate.fate == "dropped" or fate.kind in ("chapters", "timecode"):
                 stream.discard = Discard.all
-            elif fate.kind == "attachment":
+            elif isinstance(stream, AttachmentStream):
                 self._attach(stream.metadata.get("filename", "attachment"), stream, stream.data, stream.mimetype)
             elif fate.kind == "cover":
                 self._add_cover(stream, fate)
@@ -87,6 +87,11 @@ class OtherTracks:
         """The fate of every stream but the main one, by index, with the counts so far."""
         now = self._fates | {index: track.fate for index, track in self._tracks.items()}
         return [now[index] for index in sorted(now)]
+
+    @property
+    def notices(self) -> list[str]:
+        """Lines for the user: what was not simply copied, and why."""
+        return [line for line in (*(fate.notice for fate in self.fates), self.damage) if line]
 
     def expected(self) -> list[ExpectedTrack]:
         """What must be found in the output."""
@@ -111,11 +116,6 @@ class OtherTracks:
                 yield from self._deliver(track, track.converter.finish())
                 damaged = getattr(track.converter, "damaged", 0)
                 track.fate = replace(track.fate, skipped=track.fate.skipped + damaged)
-        self.notices += [
-            f"{track.fate}: {track.fate.skipped} damaged packets left out"
-            for track in self._tracks.values()
-            if track.fate.skipped
-        ]
 
     def refused(self, index: int) -> None:
         """The muxer did not take the last packet of source stream `index`."""
@@ -133,12 +133,11 @@ class OtherTracks:
             duration_s = None if self._duration is None else float(self._duration)
             audio = AudioTranscoder(stream, self._output, self._container, duration_s)  # type: ignore[arg-type]
             track.converter, track.output = audio, audio.stream
-            self.notices.append(f"{fate} is transcoded to {audio.format}: {fate.reason}")
+            track.fate = replace(fate, reason=f"to {audio.format}, {fate.reason}")
         else:
             assert self._container.text_encoder is not None
             text = SubtitleTranscoder(stream, self._output, self._container.text_encoder)  # type: ignore[arg-type]
             track.converter, track.output = text, text.stream
-            self.notices.append(fate.notice)
         track.output.metadata.update(kept_tags(stream.metadata))
         track.output.disposition = stream.disposition
         self._tracks[fate.index] = track
@@ -182,8 +181,7 @@ class OtherTracks:
                 return
             except (av.FFmpegError, OSError, ValueError) as error:
                 attempts -= 1
-                if attempts == READ_ATTEMPTS - 1:
-                    self.notices.append(f"the other streams are damaged: {getattr(error, 'strerror', None) or error}")
+                self.damage = f"the source is damaged: {getattr(error, 'strerror', None) or error}"
 
     def _is_over(self, packet: Packet[Any]) -> bool:
         ends = [end for end in (self._duration, self.video_end) if end is not None]

@@ -106,8 +106,8 @@ def _encoded(name: str) -> bytes:
 def _decode(name: str, hwaccel: HWAccel | None) -> None:
     """Raises unless the decoder `name` gives both pictures back."""
     file = io.BytesIO(_encoded(ENCODED_BY[name]))
-    with av.open(file, hwaccel=hwaccel) as container:
-        pictures = sum(1 for _ in container.decode(video=0))
+    with av.open(file, "r", hwaccel=hwaccel) as container:
+        pictures = len(list(container.decode(video=0)))
     if pictures != 2:
         raise ValueError(f"gave {pictures} pictures of 2")
 

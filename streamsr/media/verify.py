@@ -94,7 +94,7 @@ def _compare(written: InputContainer, expected: Expectation) -> Verdict:
         shift_s=float((shift or 0) * tick),
         sync_error_s=float(_sync_error(first, expected.others, (shift or 0) * tick)),
         identical_stamps=worst == 0,
-        remarks=tuple(_lost_packets(first, expected.others, written.streams)),
+        remarks=tuple(_lost_packets(first, expected.others, list(written.streams))),
     )
 
 

@@ -14,7 +14,7 @@ from streamsr.runtime.channel import Channel
 from streamsr.runtime.child import Child
 from streamsr.runtime.gate import Cancelled, Gate
 from streamsr.runtime.meters import Meter, Meters, metered
-from streamsr.runtime.spread import Counted, collect, deal
+from streamsr.runtime.spread import Counted, closing_generator, collect, deal
 from streamsr.runtime.watch import find_stall, stack_of
 
 A = TypeVar("A")
@@ -132,8 +132,9 @@ class Crew:
     def _run(self, name: str, meter: Meter, call: Callable[[], None]) -> None:
         self.gate.check()
         assert name not in self._threads, f"two threads named {name}"
-        self._threads[name] = threading.Thread(target=self._guard, args=(name, meter, call), name=name, daemon=True)
-        self._threads[name].start()
+        thread = threading.Thread(target=self._guard, args=(name, meter, call), name=name, daemon=True)
+        thread.start()
+        self._threads[name] = thread
 
     def _guard(self, name: str, meter: Meter, call: Callable[[], None]) -> None:
         with metered(meter):
@@ -155,8 +156,7 @@ class Crew:
         self.gate.abort(error)
 
     def _pump(self, items: Iterable[T], channel: Channel[T], meter: Meter, is_source: bool) -> None:
-        iterator = iter(items)
-        try:
+        with closing_generator(iter(items)) as iterator:
             while True:
                 # Room first, then the work: depth counts results that exist, as each may hold a slot.
                 channel.wait_for_room()
@@ -168,10 +168,6 @@ class Crew:
                     break
                 channel.put(item)
                 meter.items += 1
-        finally:
-            close = getattr(iterator, "close", None)
-            if close is not None:
-                close()
         channel.end()
 
     def _exhaust(self, items: Iterator[A], meter: Meter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import sys
@@ -110,11 +111,11 @@ def _tree(root: int) -> list[int]:
     while open_:
         pid = open_.pop()
         found.append(pid)
-        for listing in (PROC / str(pid) / "task").glob("*/children"):
-            try:
-                open_ += [int(child) for child in listing.read_text().split()]
-            except OSError:
-                continue
+        tasks = PROC / str(pid) / "task"
+        with contextlib.suppress(OSError):  # whoever ends meanwhile has no children any more
+            for thread in os.listdir(tasks):
+                with contextlib.suppress(OSError):
+                    open_ += [int(child) for child in (tasks / thread / "children").read_text().split()]
     return found
 
 

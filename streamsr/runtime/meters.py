@@ -51,9 +51,9 @@ class Meter:
             self._waited[state] += now - begun
             self.state, self.since = before, now
 
-    def pulse(self) -> None:
-        """Notes that the stage moves."""
-        self.moved_at = time.monotonic()
+    def pulse(self, silence_s: float = 0.0) -> None:
+        """Notes that the stage moves, and may then be silent for `silence_s` beyond the usual patience."""
+        self.moved_at = time.monotonic() + silence_s
 
     def take(self) -> None:
         """Notes that the stage took an item."""
@@ -122,7 +122,7 @@ def metered(meter: Meter) -> Iterator[None]:
         _of_thread.meter = before
 
 
-def pulse() -> None:
+def pulse(silence_s: float = 0.0) -> None:
     """Tells the watchdog of the crew that the calling stage is alive: for stages that work long on one item, as a
-    network that goes over a picture tile by tile."""
-    current_meter().pulse()
+    network that goes over a picture tile by tile. `silence_s`: before one long call that cannot tell, for how long."""
+    current_meter().pulse(silence_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import cycle
 from typing import Generic, TypeVar
 
@@ -11,6 +12,19 @@ from streamsr.runtime.channel import Channel
 
 A = TypeVar("A")
 B = TypeVar("B")
+T = TypeVar("T")
+
+
+@contextmanager
+def closing_generator(items: Iterator[T]) -> Iterator[Iterator[T]]:
+    """Closes `items` at the end of the block, on the thread that used it, if it can be closed. Its clean-up must not
+    wait for the garbage collector: an error's traceback may keep it alive."""
+    try:
+        yield items
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
 
 
 class Counted(Generic[A, B]):
@@ -24,11 +38,12 @@ class Counted(Generic[A, B]):
     def results(self) -> Iterator[B]:
         """The worker's results. Raises FrameMismatch when it gives more than it took, or ends owing some."""
         given = 0
-        for result in self._worker(self._inputs()):
-            given += 1
-            if given > self._taken:
-                raise self._mismatch(f"{given} results for {self._taken} items", given - 1)
-            yield result
+        with closing_generator(self._worker(self._inputs())) as results:
+            for result in results:
+                given += 1
+                if given > self._taken:
+                    raise self._mismatch(f"{given} results for {self._taken} items", given - 1)
+                yield result
         if given < self._taken:
             raise self._mismatch(f"{given} results for {self._taken} items", given)
         for _ in self._dealt:
@@ -45,9 +60,10 @@ class Counted(Generic[A, B]):
 
 def deal(items: Iterator[A], hands: Sequence[Channel[A]]) -> Iterator[A]:
     """Puts item n into hand n modulo their number, then ends all hands. Yields what was dealt."""
-    for item, hand in zip(items, cycle(hands), strict=False):
-        hand.put(item)
-        yield item
+    with closing_generator(items):
+        for item, hand in zip(items, cycle(hands), strict=False):
+            hand.put(item)
+            yield item
     for hand in hands:
         hand.end()
 

@@ -22,7 +22,6 @@ from streamsr.upscale.subpixel import SubpixelTail
 from streamsr.upscale.target import Target
 from streamsr.upscale.tiles import run_tiled
 
-
 UPRIGHT = Orientation()
 
 

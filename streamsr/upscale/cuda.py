@@ -1,7 +1,7 @@
 """Work on a CUDA device: copies in, computation and copies out on three streams, overlapped across batches.
 
-A `Station` is everything fixed for one (sizes, batch, tile): page-locked input, device input and output, and a CUDA
-graph of the whole chain. There are `STATIONS` of each kind, used in turn: while one computes, the next one's input travels in
+A `Station` is everything fixed for one (sizes, batch, tile): page-locked input, device input and output, a CUDA graph
+of the whole chain. There are `STATIONS` of each kind, used in turn: while one computes, the next one's input travels in
 and the last one's output travels out. Streams only ever wait for events; the host waits in `collect`."""
 
 from __future__ import annotations

@@ -76,7 +76,12 @@ def test_json_lines_are_objects_of_plain_values() -> None:
 def test_json_lines_of_several_threads_do_not_mix() -> None:
     out = io.StringIO()
     display = JsonLines(out, io.StringIO())
-    threads = [threading.Thread(target=lambda: [display.progress(NOW) for _ in range(50)]) for _ in range(4)]
+
+    def report() -> None:
+        for _ in range(50):
+            display.progress(NOW)
+
+    threads = [threading.Thread(target=report) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

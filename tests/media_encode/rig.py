@@ -135,12 +135,17 @@ def decoded(path: Path, pix_fmt: str) -> list[tuple[Fraction, tuple[np.ndarray, 
     found = []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            assert frame.format.name.replace("yuvj", "yuv") == pix_fmt and frame.pts is not None and frame.time_base is not None
+            assert frame.format.name.replace("yuvj", "yuv") == pix_fmt
+            assert frame.pts is not None
+            assert frame.time_base is not None
             depth = frame.format.components[0].bits
+            views: Any = frame.planes
             dtype = np.dtype(np.uint8 if depth == 8 else np.uint16)
             planes = tuple(
-                np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)[: plane.height, : plane.width]
-                for plane in frame.planes
+                np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)[
+                    : plane.height, : plane.width
+                ]
+                for plane in views
             )
             found.append((frame.pts * frame.time_base, tuple(plane.copy() for plane in planes)))
     return found

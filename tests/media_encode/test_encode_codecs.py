@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -46,7 +48,7 @@ def test_pictures_times_and_colour_arrive(
 
     assert sorted(packet.pts for packet in done.packets) == even_pts(30)
     dts = [packet.dts for packet in done.packets]
-    assert all(earlier < later for earlier, later in zip(dts, dts[1:], strict=False))
+    assert all(earlier < later for earlier, later in itertools.pairwise(dts))
     assert all(packet.dts <= packet.pts and packet.duration == STEP for packet in done.packets)
     assert done.packets[0].is_keyframe
     assert done.stats.frames == 30
@@ -71,7 +73,15 @@ def test_pictures_times_and_colour_arrive(
 
 @pytest.mark.parametrize(
     ("codec", "suffix"),
-    [("h264", ".mp4"), ("h264", ".mkv"), ("h264", ".ts"), ("hevc", ".mp4"), ("av1", ".mp4"), ("vp9", ".mp4"), ("prores", ".mov")],
+    [
+        ("h264", ".mp4"),
+        ("h264", ".mkv"),
+        ("h264", ".ts"),
+        ("hevc", ".mp4"),
+        ("av1", ".mp4"),
+        ("vp9", ".mp4"),
+        ("prores", ".mov"),
+    ],
 )
 def test_sample_aspect_is_exact(tmp_path: Path, codec: str, suffix: str) -> None:
     """64:45 on a 3200x2560 picture is what Matroska's display size would round."""
@@ -103,8 +113,27 @@ def test_uneven_times_are_kept_to_the_tick(tmp_path: Path, codec: str) -> None:
         assert [time for time, _ in decoded(done.path, "yuv420p")] == [time * TICK for time in pts]
 
 
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize(("codec", "suffix"), [("h264", ".mp4"), ("hevc", ".mkv"), ("av1", ".mp4"), ("vp9", ".webm")])
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
+@pytest.mark.parametrize(
+    ("rate", "time_base", "step"),
+    [
+        (Fraction(1000), Fraction(1, 1000), 1),
+        (Fraction(10_000_000, 417_083), Fraction(1, 1_000_000), 41_708),
+        (Fraction(1, 10), Fraction(1, 90_000), 900_000),
+    ],
+)
+def test_odd_rates_and_small_pictures(
+    tmp_path: Path, codec: str, rate: Fraction, time_base: Fraction, step: int
+) -> None:
+    info = replace(info_for(rate=rate, size=(66, 34)), time_base=time_base)
+    done = encode(tmp_path / "out.mp4", settings_for(".mp4", info, codec=codec), [step * number for number in range(5)])
+    assert sorted(packet.pts for packet in done.packets) == [step * number for number in range(5)]
+    assert all(packet.dts <= packet.pts for packet in done.packets)
+    assert int(probe(done.path)["nb_read_frames"]) == 5
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(("codec", "suffix"), [("h264", ".mp4"), ("hevc", ".mp4"), ("av1", ".mp4"), ("vp9", ".webm")])
 def test_short_films(tmp_path: Path, codec: str, suffix: str, count: int) -> None:
     done = encode(tmp_path / f"out{suffix}", settings_for(suffix, codec=codec), even_pts(count))
     assert len(decoded(done.path, "yuv420p")) == count == int(probe(done.path)["nb_read_frames"])

@@ -89,7 +89,7 @@ def test_raised(moment: str) -> None:
     def change(encoder: Encoder, number: int, picture: Upscaled) -> Upscaled:
         return replace(picture, slot=NoSlot()) if number == MOMENTS[moment] else picture
 
-    with pytest.raises(EncoderCrashed, match="exit code 1.*slot 99") as caught:
+    with pytest.raises(EncoderCrashed, match=r"exit code 1.*slot 99") as caught:
         run(change)
     assert "Traceback" in caught.value.last_words
 

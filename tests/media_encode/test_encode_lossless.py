@@ -13,7 +13,7 @@ from streamsr.frames import PixelLayout
 from tests.media_encode.rig import decoded, encode, even_pts, info_for, settings_for, with_options
 
 FFV1_LAYOUTS = [
-    *(PixelLayout(subsampling, depth) for subsampling in ("420", "422", "444") for depth in (8, 10, 12)),  # type: ignore[arg-type]
+    *(PixelLayout(subsampling, depth) for subsampling in ("420", "422", "444") for depth in (8, 10, 12)),
     *(PixelLayout("444", depth, is_rgb=True) for depth in (10, 12)),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -14,8 +15,6 @@ from typing import Any
 
 import av
 import pytest
-from av.container import OutputContainer
-from av.video.stream import VideoStream
 
 from streamsr.config import OutputConfig
 from streamsr.frames import ColorTags, Packet, PixelLayout, VideoInfo
@@ -30,12 +29,16 @@ class Feed:
     info: VideoInfo
     packets: list[Packet]
 
-    def add_to(self, output: OutputContainer) -> VideoStream:
-        """The sink's template: the source's own video stream."""
-        with av.open(str(self.path)) as source:
-            video = output.add_stream_from_template(source.streams[self.info.stream_index], opaque=True)
-        assert isinstance(video, VideoStream)
-        return video
+    def template(self) -> bytes:
+        """A small file with the video's first packet, as an encoder's process makes it."""
+        memory, first = io.BytesIO(), self.packets[0]
+        with av.open(str(self.path)) as source, av.open(memory, "w", format="nut") as blank:
+            stream = blank.add_stream_from_template(source.streams[self.info.stream_index], opaque=True)
+            packet: Any = av.Packet(first.data)
+            packet.stream, packet.time_base, packet.pts, packet.dts = stream, first.time_base, 0, 0
+            packet.is_keyframe = True
+            blank.mux(packet)
+        return memory.getvalue()
 
     def into(self, target: Path, *, duration_s: float | None = None, start_s: float = 0.0, **options: Any) -> Sink:
         """Writes `target` from all packets. Options: those of the output's config, and `origin`."""
@@ -49,7 +52,7 @@ class Feed:
             start_s=start_s,
             duration_s=duration_s,
         ) as sink:
-            sink.write(self.moved(origin, duration_s), lambda: self)
+            sink.write(self.moved(origin, duration_s), self.template)
         return sink
 
     def moved(self, origin: Fraction, duration_s: float | None = None) -> Iterator[Packet]:
@@ -116,7 +119,11 @@ def probe(path: Path) -> dict[str, Any]:
 
 def complaints(path: Path) -> str:
     """What ffmpeg prints while it decodes all of `path`: nothing, if all is well."""
-    return _run(["ffmpeg", "-v", "error", "-xerror", "-i", str(path), "-map", "0:v", "-map", "0:a?", "-f", "null", "-"])
+    lines = _run(
+        ["ffmpeg", "-v", "error", "-xerror", "-i", str(path), "-map", "0:v", "-map", "0:a?", "-f", "null", "-"]
+    )
+    # The null output counts in whole pictures, into which rounded times do not always fit: its words mean nothing.
+    return "\n".join(line for line in lines.splitlines() if not line.startswith("[null @"))
 
 
 def _run(command: list[str]) -> str:

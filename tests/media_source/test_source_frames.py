@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from streamsr.config import SourceConfig
 from streamsr.media.source import open_source
 from tests.media import AudioTrack, make_clip, read_number
 
-CLIPS = {
+CLIPS: dict[str, dict[str, Any]] = {
     "a.mp4": {"b_frames": 2},
     "a.mkv": {"b_frames": 3, "gop": 5},
     "hevc.mp4": {"codec": "libx265", "b_frames": 2, "pix_fmt": "yuv420p10le"},
@@ -60,7 +62,12 @@ def test_info_of_a_plain_clip(tmp_path: Path) -> None:
         info = source.info
         list(source.frames())
         assert source.time_span == (0, round(1 / info.time_base))
-    assert (info.codec, info.layout.pix_fmt, info.rate, info.frames_from_header) == ("h264", "yuv420p", 24, 24)
+    assert (info.codec, info.layout.pix_fmt, info.rate, info.frames_from_header) == (
+        "h264",
+        "yuv420p",
+        Fraction(24),
+        24,
+    )
     assert info.duration_s == pytest.approx(1.0)
     assert (info.interlaced, info.has_alpha, info.hdr, info.stream_index) == (False, False, None, 0)
     assert "mp4" in info.container

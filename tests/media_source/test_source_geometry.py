@@ -67,8 +67,8 @@ class _Stream:
 
 
 def test_absurd_sample_aspect_is_not_believed() -> None:
-    assert probe.sample_aspect_of(_Stream(None)) == (1, "")
-    assert probe.sample_aspect_of(_Stream(Fraction(0))) == (1, "")
+    assert probe.sample_aspect_of(_Stream(None)) == (Fraction(1), "")
+    assert probe.sample_aspect_of(_Stream(Fraction(0))) == (Fraction(1), "")
     ratio, notice = probe.sample_aspect_of(_Stream(Fraction(1000, 3)))
     assert ratio == 1
     assert "1000:3" in notice
@@ -100,3 +100,16 @@ def test_size_change_in_mid_stream_passes_through(tmp_path: Path) -> None:
 def test_huge_pictures_are_refused() -> None:
     with pytest.raises(SourceError, match="20000x16"):
         probe.check_size(20000, 16, "somewhere")
+
+
+def test_a_format_change_in_mid_stream_goes_to_the_first_layout(tmp_path: Path) -> None:
+    formats = ["yuv420p", "yuv444p", "yuv420p10le"]
+    parts = [make_clip(tmp_path / f"{name}.ts", frames=3, pix_fmt=name) for name in formats]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with open_source(joined, SourceConfig()) as source:
+        frames = list(source.frames())
+    assert {frame.layout.pix_fmt for frame in frames} == {"yuv420p"}
+    assert [read_number(frame.planes[0]) for frame in frames] == [0, 1, 2] * 3
+    levels = [np.percentile(frame.planes[0], (10, 90)) for frame in frames]
+    assert np.abs(np.diff(levels, axis=0)).max() <= 4  # no range was changed on the way

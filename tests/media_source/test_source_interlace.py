@@ -37,7 +37,7 @@ def test_interlaced_is_deinterlaced_one_to_one(tmp_path: Path, order: str) -> No
     assert any((a.planes[0] != b.planes[0]).any() for a, b in zip(frames, plain, strict=True))
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p12le", "gbrp"])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p12le", "gbrp10le"])
 def test_forced_keeps_the_layout_and_any_times(tmp_path: Path, pix_fmt: str) -> None:
     times = [0, 10, 15, 40, 100, 101, 102, 200]
     changes: dict[str, Any] = {"frames": 8, "codec": "ffv1", "pix_fmt": pix_fmt, "time_base": Fraction(1, 1000)}
@@ -91,3 +91,14 @@ def test_a_size_change_rebuilds_the_filter(tmp_path: Path) -> None:
         frames = list(source.frames())
     assert [frame.width for frame in frames] == [64] * 4 + [96] * 4
     assert [read_number(frame.planes[0]) for frame in frames] == [0, 1, 2, 3] * 2
+
+
+def test_interlace_that_begins_later_is_announced(tmp_path: Path) -> None:
+    parts = [make_clip(tmp_path / "0.ts", frames=20), make_clip(tmp_path / "1.ts", frames=6, interlaced="tff")]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with open_source(joined, SourceConfig()) as source:
+        assert source.notices == []
+        frames = list(source.frames())
+        assert "interlaced from picture 20 on: deinterlaced with bwdif" in source.notices
+    assert [read_number(frame.planes[0]) for frame in frames] == [*range(20), *range(6)]

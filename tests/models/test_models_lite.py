@@ -28,7 +28,7 @@ def enlarged(low: Picture, network: torch.nn.Module) -> Picture:
     lr_N3HW: Tensor = torch.from_numpy(low).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         made = network(lr_N3HW)[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
-    return made.contiguous().numpy()
+    return np.asarray(made.contiguous().numpy(), np.uint8)
 
 
 def bicubic(low: Picture) -> Picture:

@@ -182,7 +182,7 @@ def test_huge_claims_cost_nothing(claim: dict[str, tuple[int, ...]]) -> None:
 
 def test_too_many_entries() -> None:
     with pytest.raises(WeightsError, match="30000 entries"):
-        identify({str(number): torch.zeros(()) for number in range(30_000)})
+        identify(dict.fromkeys(map(str, range(30_000)), torch.zeros(())))
 
 
 @pytest.mark.parametrize(

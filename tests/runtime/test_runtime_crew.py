@@ -10,7 +10,7 @@ from streamsr.errors import Interrupted, SourceError, StageFailed
 from streamsr.runtime.crew import Crew
 from streamsr.runtime.gate import Cancelled
 
-PATIENCE_S = 1.0
+PATIENCE_S = 20.0
 
 
 def double(items: Iterator[int]) -> Iterator[int]:
@@ -98,6 +98,20 @@ def test_start_runs_until_the_block_is_left() -> None:
     assert rounds >= 1
     assert "sampler" not in crew.meters.snapshot()
     assert crew.meters.slowest() != "sampler"
+
+
+def test_a_thread_that_does_not_end_is_reported_and_not_waited_for() -> None:
+    hangs = threading.Event()
+
+    def deaf() -> None:
+        hangs.wait(60)
+
+    with pytest.raises(StageFailed, match="does not end") as caught, Crew(0.2) as crew:
+        crew.start(deaf, "sampler")
+    hangs.set()
+    assert caught.value.stage == "sampler"
+    assert "in deaf" in crew.stuck["sampler"]
+    assert any("thread sampler did not end" in note for note in caught.value.__notes__)
 
 
 def test_drain_ends_sources_after_the_item_in_hand_and_finishes_the_rest() -> None:

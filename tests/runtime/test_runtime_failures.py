@@ -36,7 +36,7 @@ class Job:
 
     def run(self) -> None:
         in_child = self.item if self.place == "process" else -1
-        with SlotRing(4, 100) as ring, Crew(PATIENCE_S, "main") as crew:
+        with SlotRing(4, 100) as ring, Crew(PATIENCE_S if self.how == "hang" else 20.0, "main") as crew:
             self.crew = crew
             child = crew.process("encode", targets.doubler, (ring, in_child, self.how))
             assert child.recv(20) == "ready"  # a slow start is no stall

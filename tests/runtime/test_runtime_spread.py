@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from streamsr.errors import FrameMismatch
 from streamsr.runtime.crew import Crew
 
-PATIENCE_S = 1.0
+PATIENCE_S = 20.0
 
 
 def double(items: Iterator[int]) -> Iterator[int]:
@@ -77,3 +78,25 @@ def test_spread_notices_a_worker_that_leaves_early(last: int) -> None:
         for _ in crew.spread(iter(range(12)), [leaving(last), double], 2, "upscale"):
             pass
     assert caught.value.stage == "upscale[0]"
+
+
+def test_generators_are_closed_on_their_own_threads_even_after_a_failure() -> None:
+    closed: list[str] = []
+
+    def numbers() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.append(threading.current_thread().name)
+
+    def doubled(items: Iterator[int]) -> Iterator[int]:
+        try:
+            yield from doubling(4)(items)
+        finally:
+            closed.append(threading.current_thread().name)
+
+    source = numbers()
+    with pytest.raises(FrameMismatch), Crew(PATIENCE_S) as crew:
+        for _ in crew.spread(source, [doubled], 2, "upscale"):
+            pass
+    assert sorted(closed) == ["upscale.deal", "upscale[0]"]
