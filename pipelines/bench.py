@@ -22,6 +22,7 @@ from streamsr.config import JobConfig
 from streamsr.frames import Frame
 from streamsr.media.source import open_source
 from streamsr.models.locations import find
+from streamsr.models.srvgg import SRVGG
 from streamsr.models.weights import Network, load_network
 from streamsr.report import Progress, Report
 from streamsr.runtime.gate import Gate
@@ -89,7 +90,8 @@ def _network_record(
     lr_last = lr.contiguous(memory_format=torch.channels_last)
 
     def plainly() -> torch.Tensor:
-        return plain(lr)
+        sr: torch.Tensor = plain(lr)
+        return sr
 
     def chained() -> torch.Tensor:
         sr: torch.Tensor = ours.module(lr_last if network.family == "srvgg" else lr_last.to(plan.dtype))
@@ -127,7 +129,7 @@ def _chain_record(
 
         def alone() -> torch.Tensor:
             module = chain.module
-            sr: torch.Tensor = module.subpixels(lr) if network.family == "srvgg" else module(lr.to(plan.dtype))
+            sr: torch.Tensor = module.subpixels(lr) if isinstance(module, SRVGG) else module(lr.to(plan.dtype))
             return sr
 
         def whole() -> None:

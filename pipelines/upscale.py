@@ -17,7 +17,7 @@ from streamsr.config import JobConfig
 from streamsr.errors import Interrupted
 from streamsr.frames import Upscaled
 from streamsr.media.encode import Encoder
-from streamsr.media.encoders import choose_encoder
+from streamsr.media.encoders import choose_codec, choose_encoder, keeps_sample_aspect
 from streamsr.media.sink import Sink, open_sink
 from streamsr.media.source import open_source
 from streamsr.report import Report, Watcher
@@ -50,10 +50,10 @@ def upscale_file(cfg: JobConfig, source_path: Path, target_path: Path, watcher: 
         memory = stack.enter_context(PeakMemory())
         source = stack.enter_context(open_source(source_path, cfg.source, device=plan.kind, patience_s=patience_s))
         info = source.info
-        target = plan_target(cfg.upscale, info, network_scales(network))
-        settings = choose_encoder(
-            cfg.encode, info, target.width, target.height, target.sample_aspect, target_path.suffix
-        )
+        suffix = target_path.suffix.lower()
+        can_tell_shape = keeps_sample_aspect(choose_codec(cfg.encode, info, suffix), suffix)
+        target = plan_target(cfg.upscale, info, network_scales(network), square=not can_tell_shape)
+        settings = choose_encoder(cfg.encode, info, target.width, target.height, target.sample_aspect, suffix)
         sink = stack.enter_context(
             open_sink(
                 target_path,
@@ -110,4 +110,3 @@ def _stop(crew: Crew, sink: Sink) -> None:
 
 def _interrupted(source_path: Path) -> Interrupted:
     return Interrupted("stopped", where=str(source_path), remedy="Nothing was written.")
-

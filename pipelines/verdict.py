@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
-import av
 import torch
 
 import streamsr
@@ -19,6 +18,7 @@ from streamsr.media.encode import EncodeStats
 from streamsr.media.encoders import EncoderSettings
 from streamsr.media.sink import Sink
 from streamsr.media.source import VideoSource
+from streamsr.media.trials import library_versions
 from streamsr.models.weights import Network
 from streamsr.report import Report
 from streamsr.runtime.meters import Reading
@@ -129,8 +129,7 @@ def _facts(
             "streamsr": streamsr.__version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "pyav": av.__version__,
-            "ffmpeg": {name: ".".join(map(str, version)) for name, version in av.library_versions.items()},
+            **library_versions(),
         },
     }
 

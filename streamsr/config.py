@@ -1,6 +1,6 @@
 """The job as a typed, frozen value, validated once at the edge. Parts receive only their own section.
 
-A config comes from defaults, then a TOML file, then `--set section.key=value`, then command-line options; later wins."""
+A config comes from defaults, then a TOML file, then `--set section.key=value`, then options; the later one wins."""
 
 from __future__ import annotations
 
@@ -168,7 +168,8 @@ def config_keys() -> dict[str, str]:
     """Every "section.key" with its documentation."""
     keys = {}
     for section, info in JobConfig.model_fields.items():
-        assert isinstance(info.annotation, type) and issubclass(info.annotation, Section)
+        assert isinstance(info.annotation, type)
+        assert issubclass(info.annotation, Section)
         for name, entry in info.annotation.model_fields.items():
             keys[f"{section}.{name}"] = entry.description or ""
     return keys

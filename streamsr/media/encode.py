@@ -26,7 +26,8 @@ def add_encoded_stream(output: OutputContainer, template: VideoStream) -> VideoS
     `Encoder.stream_template` returns. Raises av errors and ValueError where `output` cannot hold it."""
     # Without `opaque` PyAV looks for an encoder of the decoder's name, and libdav1d has none.
     stream = output.add_stream_from_template(template, opaque=True)
-    stream.codec_context.sample_aspect_ratio = template.sample_aspect_ratio  # MP4's is not the codec's, to FFmpeg
+    if template.sample_aspect_ratio is not None:
+        stream.codec_context.sample_aspect_ratio = template.sample_aspect_ratio  # MP4's is not the codec's, to FFmpeg
     if template.codec_context.name == "prores":
         stream.codec_context.codec_tag = template.codec_context.codec_tag  # the profile has no other place
     return stream

@@ -88,7 +88,7 @@ def choose_encoder(
 
     Raises ConfigError for what no encoder here or no container can do, with what is possible instead."""
     suffix = suffix.lower()
-    codec = _choose_codec(cfg, info, suffix)
+    codec = choose_codec(cfg, info, suffix)
     name, layout, why = _choose_name(cfg, codec, info, width, height, suffix)
     codec = av.Codec(name, "w").canonical_name
     if (layout.subsampling != "444" and width % 2) or (layout.subsampling == "420" and height % 2):
@@ -136,7 +136,8 @@ def keeps_sample_aspect(codec: str, suffix: str) -> bool:
     return suffix not in (".mkv", ".webm") or codec in ("h264", "hevc")
 
 
-def _choose_codec(cfg: EncodeConfig, info: VideoInfo, suffix: str) -> str:
+def choose_codec(cfg: EncodeConfig, info: VideoInfo, suffix: str) -> str:
+    """The codec's name for a source like `info` into a file with `suffix`. Raises ConfigError for impossible pairs."""
     if suffix not in CODECS_IN:
         raise ConfigError(f"cannot write {suffix or 'nameless'} files", remedy=f"Use one of {', '.join(CODECS_IN)}.")
     codec: str = cfg.codec

@@ -18,7 +18,7 @@ from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from streamsr.config import OutputConfig
-from streamsr.errors import ConfigError, SinkError, SourceError, StreamSRError
+from streamsr.errors import ConfigError, Interrupted, SinkError, SourceError, StreamSRError
 from streamsr.frames import Packet, VideoInfo
 from streamsr.media.containers import container_of
 from streamsr.media.encode import add_encoded_stream
@@ -27,9 +27,12 @@ from streamsr.media.tags import chapters_within, foreign_tags, kept_tags
 from streamsr.media.target import TargetFile, as_sink_error
 from streamsr.media.tracks import OtherTracks, seek_before
 from streamsr.media.verify import Expectation, Verdict, verify
+from streamsr.runtime.meters import pulse
 
 READ_TIMEOUT_S = 60.0
 PICTURES = -2  # stands for the index of a stream of the source, which the pictures do not come from
+CLOSE_S = 3600.0
+"""Moving the header of a large MP4 to its front rewrites the file in one call that cannot tell how far it is."""
 INTERLEAVE_US = 1_000_000
 """How much of one stream FFmpeg may hold back while it waits for another (its default of 10 s is a lot of 4K)."""
 
@@ -102,6 +105,10 @@ class Sink:
         packets: in decode order. Raises SourceError if there is none, SinkError if the file cannot be written,
         FrameMismatch if what was written is not what was given."""
         first = next(packets, None)
+        if first is None and self.is_stopped:
+            raise Interrupted(
+                "stopped before the first picture", where=self._source_path, remedy="Nothing was written."
+            )
         if first is None:
             raise SourceError("no picture came out of the video", where=self._source_path)
         blank = template()
@@ -160,6 +167,7 @@ class Sink:
             main.discard = Discard.all
             self._interleave(output, video, others, first, packets, expectation)
             with self._writing():
+                pulse(CLOSE_S)
                 output.close()
         except BaseException:
             self._abandon(output)

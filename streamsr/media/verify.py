@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.stream import Stream
 
 from streamsr.errors import FrameMismatch
+from streamsr.runtime.meters import pulse
 
 READ_TIMEOUT_S = 60.0
 SYNC_SLACK_S = 0.05
@@ -73,6 +74,7 @@ def _compare(written: InputContainer, expected: Expectation) -> Verdict:
         if packet.pts is None or not packet.size:
             continue
         first.note(packet)
+        pulse()
         if packet.stream_index != video.index:
             continue
         if seen < len(expected.pts):

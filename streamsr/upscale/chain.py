@@ -14,6 +14,7 @@ import torch
 
 from streamsr.errors import StageFailed
 from streamsr.frames import ColorTags, Orientation, PixelLayout
+from streamsr.models.registry import Module
 from streamsr.models.srvgg import SRVGG
 from streamsr.models.weights import Network
 from streamsr.runtime.meters import pulse
@@ -43,6 +44,11 @@ def network_scales(network: Network) -> tuple[int, ...]:
     return tuple(factor for factor in range(1, network.scale + 1) if network.scale % factor == 0)
 
 
+def channels_last(module: Module) -> Module:
+    """The module itself, its filters laid out as channels-last pictures want them."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return] # torch's stubs lack it
+
+
 class Chain:
     """One network on one device in one precision. Calls on different threads must not overlap."""
 
@@ -54,7 +60,7 @@ class Chain:
         if isinstance(module, SRVGG) and module.scale != target.network_scale:
             module = module.folded(module.scale // target.network_scale)
         self.scale = target.network_scale
-        self.module = deepcopy(module).to(device, dtype, memory_format=torch.channels_last)
+        self.module = channels_last(deepcopy(module).to(device, dtype))
         self.tail: SubpixelTail | None = None
         if isinstance(module, SRVGG) and SubpixelTail.fits(self.scale, look.layout_out, look.color_out):
             self.tail = SubpixelTail(self.scale, look.layout_out, look.color_out, device)

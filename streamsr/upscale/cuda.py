@@ -23,6 +23,8 @@ MAX_KINDS = 4
 
 @dataclass(eq=False)
 class Station:
+    """The buffers, the graph and the events of one kind of batch. `is_used` once something was submitted to it."""
+
     staging: tuple[torch.Tensor, ...]
     planes_in: tuple[torch.Tensor, ...]
     means_host: torch.Tensor
@@ -46,7 +48,7 @@ class CudaLane:
         self._stations: dict[tuple[object, ...], list[Station]] = {}
         self._turn = 0
         with torch.cuda.device(self._device):
-            self._in, self._compute, self._out = (torch.cuda.Stream() for _ in range(3))
+            self._in, self._compute, self._out = (torch.cuda.Stream(self._device) for _ in range(3))
             self._pool = torch.cuda.graph_pool_handle()
         # Registering twice (several GPUs, one ring) is answered with an error code and changes nothing.
         self._is_registered = _page_lock(slots.base_address, slots.total_bytes)

@@ -6,12 +6,14 @@ import ctypes
 import re
 import sys
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import torch
 
 from streamsr.config import Precision
 from streamsr.errors import ConfigError
 
+Kind = Literal["cpu", "cuda", "mps"]
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
@@ -25,8 +27,8 @@ class DevicePlan:
     why: str
 
     @property
-    def kind(self) -> str:
-        return self.devices[0].type
+    def kind(self) -> Kind:
+        return cast(Kind, self.devices[0].type)
 
 
 def plan_devices(device: str, precision: Precision) -> DevicePlan:

@@ -29,12 +29,13 @@ class Target:
         return (width * self.network_scale, height * self.network_scale) == (self.width, self.height)
 
 
-def plan_target(cfg: UpscaleConfig, info: VideoInfo, scales: Sequence[int]) -> Target:
+def plan_target(cfg: UpscaleConfig, info: VideoInfo, scales: Sequence[int], *, square: bool = False) -> Target:
     """`scales`: the factors the network offers, ascending, as (1, 2, 4).
 
     `scale` multiplies the stored size and keeps the sample aspect. `to` fits the picture as it is shown into the box,
     with square samples; a named box is turned for upright pictures. With neither, the network's own factor is taken,
-    but no more than fits into 4K. Raises ConfigError."""
+    but no more than fits into 4K. `square`: the file cannot say that samples are not square, so the picture is
+    stretched to what is seen. Raises ConfigError."""
     width, height = info.upright_size
     aspect = info.upright_sample_aspect
     if cfg.scale is not None and cfg.to is not None:
@@ -56,6 +57,11 @@ def plan_target(cfg: UpscaleConfig, info: VideoInfo, scales: Sequence[int]) -> T
                 remedy="Say how large it shall be, as --scale 2 or --to 8k; --scale 1 only cleans it.",
             )
         aspect = Fraction(1)
+    if square and aspect != 1:
+        stretched = (
+            (out_width * aspect, Fraction(out_height)) if aspect > 1 else (Fraction(out_width), out_height / aspect)
+        )
+        out_width, out_height, aspect = _even(stretched[0]), _even(stretched[1]), Fraction(1)
     if max(out_width, out_height) > MAX_SIDE:
         raise ConfigError(
             f"the output would be {out_width}x{out_height}; {MAX_SIDE} is the limit per side",

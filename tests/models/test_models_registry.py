@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from upstream import RRDBNet, SRVGGNetCompact
 
 from streamsr.errors import WeightsError
 from streamsr.models.keys import parameters_of
 from streamsr.models.registry import Architecture, identify
 from streamsr.models.rrdb import RRDB
 from streamsr.models.srvgg import SRVGG
+from tests.models.upstream import RRDBNet, SRVGGNetCompact
 
 TINY = Architecture("rrdb", 4, 3, 3, 8, 2, growth=4)
 

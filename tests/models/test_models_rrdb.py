@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn import functional as F
-from upstream import RRDBNet
 
 from streamsr.models.rrdb import RRDB
+from tests.models.upstream import RRDBNet
 
 
 @pytest.fixture(autouse=True)

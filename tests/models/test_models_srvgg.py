@@ -9,10 +9,10 @@ import cv2
 import pytest
 import torch
 from torch.nn import functional as F
-from upstream import SRVGGNetCompact
 
 from streamsr.models.srvgg import SRVGG
 from streamsr.models.weights import load_network
+from tests.models.upstream import SRVGGNetCompact
 
 
 def random_srvgg(features: int, convs: int, scale: int, channels: int = 3) -> SRVGG:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import child_targets as targets
 import psutil
 import pytest
 
 from streamsr.runtime.child import Child
 from streamsr.runtime.gate import Cancelled, Gate
+from tests.runtime import child_targets as targets
 
 START_S = 20.0
 """Time for a child to start on a busy machine."""
@@ -184,7 +184,7 @@ PROGRAM = """
     import sys
     with open(sys.argv[1], "a") as file:
         file.write("imported\\n")
-    import child_targets
+    from tests.runtime import child_targets
     from streamsr.runtime.crew import Crew
     with Crew(60) as crew:
         child = crew.process("child", getattr(child_targets, sys.argv[2]))

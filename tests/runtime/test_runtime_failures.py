@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import child_targets as targets
 import pytest
 
 from streamsr.errors import StageFailed
 from streamsr.runtime.child import Child
 from streamsr.runtime.crew import Crew
 from streamsr.runtime.slots import Slot, SlotRing
+from tests.runtime import child_targets as targets
 
 PATIENCE_S = 0.8
 BOUND_S = 10.0

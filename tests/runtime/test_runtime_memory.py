@@ -5,7 +5,6 @@ import sys
 import time
 from pathlib import Path
 
-import child_targets as targets
 import psutil
 import pytest
 
@@ -13,6 +12,7 @@ from streamsr.runtime import memory as module
 from streamsr.runtime.crew import Crew
 from streamsr.runtime.memory import PeakMemory, available_memory, tree_memory
 from streamsr.runtime.slots import SlotRing
+from tests.runtime import child_targets as targets
 
 MIB = 1 << 20
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

@@ -8,7 +8,6 @@ import pickle
 import threading
 from collections.abc import Iterator
 
-import child_targets as targets
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from streamsr.errors import StreamSRError
 from streamsr.runtime.crew import Crew
 from streamsr.runtime.gate import Cancelled, Gate
 from streamsr.runtime.slots import Slot, SlotRing
+from tests.runtime import child_targets as targets
 
 
 @settings(deadline=None, max_examples=30)

@@ -70,7 +70,7 @@ def test_scale_keeps_the_sample_aspect_and_a_box_squares_it() -> None:
     kept = plan_target(UpscaleConfig(scale=2), anamorphic, SCALES)
     assert (kept.width, kept.height, kept.sample_aspect) == (1440, 1152, Fraction(64, 45))
     squared = plan_target(UpscaleConfig(to="4k"), anamorphic, SCALES)
-    assert (squared.width, squared.height, squared.sample_aspect) == (3840, 2160, 1)
+    assert (squared.width, squared.height, squared.sample_aspect) == (3840, 2160, Fraction(1))
 
 
 @pytest.mark.parametrize(
@@ -123,3 +123,10 @@ def test_scale_is_exact_to_a_pixel(width: int, height: int, scale: float) -> Non
         return
     assert abs(target.width - width * scale) <= 2
     assert target.network_scale in SCALES
+
+
+def test_square_stretches_to_what_is_seen() -> None:
+    wide = plan_target(UpscaleConfig(scale=2), video(720, 576, Fraction(64, 45)), SCALES, square=True)
+    assert (wide.width, wide.height, wide.sample_aspect) == (2048, 1152, Fraction(1))
+    tall = plan_target(UpscaleConfig(scale=2), video(720, 576, Fraction(1, 2)), SCALES, square=True)
+    assert (tall.width, tall.height, tall.sample_aspect) == (1440, 2304, Fraction(1))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streamsr.models.rrdb import RRDB
 from streamsr.models.srvgg import SRVGG
 from streamsr.models.weights import load_network
+from streamsr.upscale.chain import channels_last
 from streamsr.upscale.tiles import plan_spans, run_tiled
 
 
@@ -29,7 +30,8 @@ def test_spans_cover_every_pixel_once(length: int, tile: int, margin: int, align
 @pytest.mark.parametrize("tile", [16, 23, 40])
 def test_srvgg_is_bit_identical(tile: int) -> None:
     torch.manual_seed(3)
-    network = SRVGG(3, 3, 16, 4, 4).eval().to(memory_format=torch.channels_last)
+    network = SRVGG(3, 3, 16, 4, 4).eval()
+    channels_last(network)
     picture = torch.rand(1, 3, 61, 77).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         whole = network.subpixels(picture)
@@ -44,9 +46,10 @@ def test_srvgg_is_bit_identical(tile: int) -> None:
 @pytest.mark.slow
 def test_animevideov3_is_bit_identical_on_a_real_picture(weights_dir: Path, train_dir: Path) -> None:
     network = load_network(weights_dir / "realesr-animevideov3.pth")
-    module = network.module.to(memory_format=torch.channels_last)
+    module = channels_last(network.module)
     assert isinstance(module, SRVGG)
     picture = cv2.imread(str(sorted((train_dir / "cartoon").glob("*.png"))[0]))
+    assert picture is not None
     small = cv2.resize(picture, (200, 120), interpolation=cv2.INTER_AREA)[..., ::-1].copy()
     lr = torch.from_numpy(small).permute(2, 0, 1)[None].float().div_(255).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
