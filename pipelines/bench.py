@@ -19,6 +19,7 @@ import torch
 from pipelines.network import network_for
 from pipelines.upscale import upscale_file
 from streamsr.config import JobConfig
+from streamsr.errors import ConfigError
 from streamsr.frames import Frame
 from streamsr.media.source import open_source
 from streamsr.models.locations import find
@@ -60,6 +61,8 @@ def run(cfg: JobConfig, clip: Path | None, seconds: float, report: Callable[[str
 
     `report` is told what is being measured. Raises StreamSRError."""
     keep_freed_memory()
+    if clip is None and not SAMPLE.is_file():
+        raise ConfigError("the sample clip is not installed", where=str(SAMPLE), remedy="Name a clip with --clip FILE.")
     clip = clip or SAMPLE
     plan = plan_devices(cfg.upscale.device, cfg.upscale.precision)
     with open_source(clip, cfg.source) as source:

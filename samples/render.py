@@ -12,12 +12,12 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from scene import HEIGHT, WIDTH, draw
+from scene import SIZE, draw
 
-RATE, SECONDS = 24, 4
+RATE, SECONDS = 24, 2
 SAMPLE_RATE = 48_000
 STILL_AT_S = 1.25
-TUNE = (72, 76, 79, 76, 77, 81, 79, 0, 74, 77, 76, 72, 71, 74, 72, 0)
+TUNE = (72, 76, 79, 76, 77, 74, 72, 0)
 """MIDI notes, a quarter of a second each; 0 is a rest."""
 
 
@@ -46,7 +46,7 @@ def write_video(path: Path) -> None:
         container.metadata["title"] = "Parade"
         container.metadata["copyright"] = "CC0 1.0"
         video: Any = container.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "veryslow"})
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
         context = video.codec_context
         context.thread_count = 1
         context.color_range, context.colorspace, context.color_primaries, context.color_trc = 1, 1, 1, 1

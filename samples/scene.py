@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 
 WIDTH, HEIGHT = 480, 270
+"""The coordinates of the drawing."""
+SIZE = 960, 540
 FINER = 4
-"""Pictures are drawn this many times larger and averaged down, which is what makes the edges smooth."""
+"""The drawing is made in this many pixels per unit and averaged down, which is what makes the edges smooth."""
 
 Color = tuple[int, int, int]
 Points = Sequence[tuple[float, float]] | np.ndarray
@@ -27,8 +29,8 @@ class Sheet:
         self._pixels = np.zeros((HEIGHT * FINER, WIDTH * FINER, 3), np.uint8)
 
     def finished(self) -> np.ndarray:
-        """RGB, (HEIGHT, WIDTH, 3) uint8."""
-        return cv2.resize(self._pixels, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+        """RGB, (540, 960, 3) uint8."""
+        return cv2.resize(self._pixels, SIZE, interpolation=cv2.INTER_AREA)
 
     def gradient(self, top: float, bottom: float, above: Color, below: Color) -> None:
         first, last = round(top * FINER), round(bottom * FINER)
@@ -71,7 +73,7 @@ class Sheet:
 
 
 def draw(time_s: float) -> np.ndarray:
-    """The picture at `time_s`: RGB, (HEIGHT, WIDTH, 3) uint8. The camera follows the parade to the right."""
+    """The picture at `time_s`: RGB, (540, 960, 3) uint8. The camera follows the parade to the right."""
     sheet = Sheet()
     pan = 26 * time_s
     _sky(sheet, time_s, pan)

@@ -1,4 +1,4 @@
-"""Which decoder a file is opened with: the CPU's, or NVIDIA's NVDEC through FFmpeg."""
+"""Which decoder a file is opened with: the CPU's, NVIDIA's NVDEC through FFmpeg, or NVIDIA's DALI."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from streamsr.errors import SourceError
+from streamsr.media import dali
 from streamsr.media.decode import plain
 
 Decoder = Literal["auto", "cpu", "nvdec", "dali"]
@@ -17,13 +18,11 @@ def open_container(path: str, decoder: Decoder, device: str, patience_s: float) 
     """An av InputContainer whose video decodes where it should, and notices.
 
     "auto" takes NVDEC for a CUDA device and falls back to the CPU with a notice; "nvdec" raises SourceError instead.
+    "dali" is never chosen by itself: its pictures come from `dali.decoded`, what is opened here gives the rest.
     Raises av.FFmpegError where the file itself cannot be opened."""
     if decoder == "dali":
-        raise SourceError(
-            "DALI does not give pictures with their own timestamps",
-            where="--decoder dali",
-            remedy="Use --decoder nvdec: the same hardware, frame-exact.",
-        )
+        dali.require()
+        return _open(path, patience_s), [dali.NOTICE]
     if decoder == "nvdec" or (decoder == "auto" and device == "cuda"):
         try:
             return _open(path, patience_s, hwaccel=_nvdec()), []

@@ -16,7 +16,7 @@ import av
 from streamsr.config import SourceConfig
 from streamsr.errors import SourceError
 from streamsr.frames import Frame, Stamp, VideoInfo
-from streamsr.media import color, planes, probe
+from streamsr.media import color, dali, planes, probe
 from streamsr.media.damage import Damage
 from streamsr.media.decode import decoded, only, plain
 from streamsr.media.deinterlace import FIELD_ORDERS, deinterlaced
@@ -43,7 +43,7 @@ class VideoSource:
         self.damage = Damage()
         self.frames_decoded = 0
         self.time_span: tuple[int, int] | None = None
-        self._path, self._cfg = path, cfg
+        self._path, self._cfg, self._device = path, cfg, device
         self._container, notices = open_container(path, cfg.decoder, device, patience_s)
         try:
             self._notices += notices
@@ -94,6 +94,8 @@ class VideoSource:
     def _start(self) -> Iterator[av.VideoFrame]:
         """Decoding from the beginning, or from a key frame before the range that was asked for."""
         stream, container = self._stream, self._container
+        if self._cfg.decoder == "dali":
+            return dali.decoded(container, stream, self._path, gpu=self._device == "cuda")
         if not self._cfg.start_s or self._needs_first_picture():
             return decoded(container, stream, self.damage)
         wanted = math.floor(self.origin / stream.time_base)

@@ -123,8 +123,3 @@ def test_nvdec_without_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert len(list(source.frames())) == 3
     with open_source(clip, SourceConfig(decoder="cpu"), device="cuda") as source:
         assert source.notices == []
-
-
-def test_dali_is_refused_with_a_remedy(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "a.mp4", frames=1)
-    assert "--decoder nvdec" in refusal(clip, SourceConfig(decoder="dali"))

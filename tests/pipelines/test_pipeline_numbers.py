@@ -74,7 +74,7 @@ CASES = {
     ),
     "4:2:2 10 bit": Case(clip=Clip(pix_fmt="yuv422p10le"), pix_fmt="yuv422p10le"),
     "full range": Case(clip=Clip(pix_fmt="yuvj420p", full_range=True, codec="mjpeg"), source="in.avi", pix_fmt="yuvj420p"),
-    "gbrp": Case(clip=Clip(codec="utvideo", pix_fmt="gbrp"), source="in.mkv"),
+    "gbrp": Case(clip=Clip(codec="utvideo", pix_fmt="gbrp"), source="in.avi"),
     "rotated": Case(clip=Clip(rotation=-90, size=(48, 64), frames=7), stored=lambda luma: np.rot90(luma)),
     "upside down": Case(clip=Clip(rotation=180), stored=lambda luma: luma[::-1, ::-1]),
     "mirrored": Case(clip=Clip(hflip=True), stored=lambda luma: luma[:, ::-1]),
