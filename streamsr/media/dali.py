@@ -63,7 +63,7 @@ def decoded(container: Any, stream: Any, path: str, *, gpu: bool) -> Iterator[av
     tags = _checked(track.first, stream.codec_context, path)
     width, height = track.first.width, track.first.height
     sequence = max(1, min(MOST_PICTURES, MOST_BYTES // (width * height * 3)))
-    start, tick, number = track.times[0][0], Fraction(stream.time_base), 0
+    start, tick, number, begin = track.times[0][0], Fraction(stream.time_base), 0, 0.0
     scaler = VideoReformatter()
     for index, second, rgb in _pixels(dali, path, stream.codec_context.name, sequence, gpu=gpu):
         if rgb.shape != (height, width, 3):
@@ -73,7 +73,7 @@ def decoded(container: Any, stream: Any, path: str, *, gpu: bool) -> Iterator[av
         pts, duration = track.times[number]
         expected = float((pts - start) * tick)
         begin = second if number == 0 else begin
-        if abs(second - begin - expected) > float(tick) + 1e-3:  # DALI's clock may count milliseconds
+        if abs(second - begin - expected) > 1e-3:
             raise _refusal(f"DALI shows picture {number} at {second - begin:.3f} s, not at {expected:.3f} s", path)
         yield _stamped(_upright_colors(scaler, rgb, tags), pts, duration, tick, track.first)
         number += 1
@@ -94,18 +94,17 @@ def _scan(path: str, index: int) -> _Track:
             stream.thread_type = "SLICE"
             only(container, stream)
             for packet in container.demux(stream):
-                if packet.size and (packet.pts is None or packet.is_corrupt or packet.has_sidedata("encryption_info")):
+                if not packet.size:
+                    continue
+                if packet.pts is None or packet.is_corrupt or packet.has_sidedata("encryption_info"):
                     raise _refusal("a packet is damaged, encrypted or without a time, which DALI does not mend", path)
-                if packet.size and _is_hidden(stream.codec_context.name, packet):
+                if _is_hidden(stream.codec_context.name, packet):
                     raise _refusal("VP8 with hidden pictures, which DALI counts as shown", path)
-                if packet.size and not packet.is_discard:
+                if not packet.is_discard:
                     times.append((packet.pts, packet.duration or 0))
-                for picture in stream.codec_context.decode(packet if packet.size else None) if _decides(packet) else ():
-                    first = first or picture
-                    if (picture.width, picture.height) != (first.width, first.height):
-                        raise _refusal("the size changes in mid-stream, which DALI does not show", path)
-    except av.EOFError:
-        pass  # the decoder was drained at the end
+                if packet.is_keyframe:
+                    first = _of_one_size(first, stream.codec_context.decode(packet), path)
+            first = _of_one_size(first, stream.codec_context.decode(None), path)
     except av.FFmpegError as error:
         raise _refusal(f"the file is damaged, and DALI does not mend it: {plain(error)}", path) from error
     if first is None or not times:
@@ -113,9 +112,13 @@ def _scan(path: str, index: int) -> _Track:
     return _Track(first, sorted(times))
 
 
-def _decides(packet: Any) -> bool:
-    """Whether it can bring another size: key pictures, and the empty packet that brings out the last."""
-    return bool(packet.is_keyframe or not packet.size)
+def _of_one_size(first: av.VideoFrame | None, pictures: list[av.VideoFrame], path: str) -> av.VideoFrame | None:
+    """The first picture of all. Only key pictures bring another size, apart from VP9's, where DALI fails by itself."""
+    for picture in pictures:
+        first = first or picture
+        if (picture.width, picture.height) != (first.width, first.height):
+            raise _refusal("the size changes in mid-stream, which DALI does not show", path)
+    return first
 
 
 def _is_hidden(codec: str, packet: Any) -> bool:
@@ -136,9 +139,7 @@ def _checked(first: av.VideoFrame, context: Any, path: str) -> ColorTags:
 
 
 def _pixels(dali: Any, path: str, codec: str, sequence: int, *, gpu: bool) -> Iterator[tuple[int, float, np.ndarray]]:
-    """DALI's number, time in seconds and RGB (height, width, 3) of every picture, up to `sequence` decoded at a time.
-
-    Its threads end with this iterator."""
+    """DALI's number, time in seconds and RGB (height, width, 3) of all pictures. Its threads end with this iterator."""
     pipeline = dali.Pipeline(
         batch_size=1,
         num_threads=1,
@@ -171,9 +172,7 @@ def _pixels(dali: Any, path: str, codec: str, sequence: int, *, gpu: bool) -> It
 
 
 def _own_words(error: RuntimeError) -> str:
-    """What DALI says, without its traceback of the pipeline and its place in the C++ source.
-
-    Nothing for a file that its reader has put aside: the reason is on stderr, the error only counts no files."""
+    """What DALI says, without tracebacks; nothing for a file its reader put aside: that reason it prints itself."""
     text = str(error).rpartition("encountered:")[2].partition("C++ context")[0]
     return "" if "number of input samples: 0" in text else ": " + " ".join(text.split())[:200].rstrip(".")
 

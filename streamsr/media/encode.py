@@ -112,7 +112,9 @@ class Encoder:
                 raise self._crashed(f"the encoder process ended: {self._child.exit_status()}") from error
             except TimeoutError:
                 used_now, now = self._child.cpu_seconds(), time.monotonic()
-                if self._is_waiting or used_now != used_s or moved_at is None:
+                if self._is_waiting:
+                    moved_at = None  # no pulse: that would hide a stage before this one that hangs
+                elif used_now != used_s or moved_at is None:
                     used_s, moved_at = used_now, now
                     pulse()
                 elif now - moved_at > 0.8 * self._patience_s:  # sooner than the crew's own, less informed watchdog

@@ -21,6 +21,7 @@ from streamsr.config import SourceConfig
 from streamsr.errors import SourceError
 from streamsr.frames import Frame, PixelLayout, VideoInfo
 from streamsr.media import dali
+from streamsr.media.planes import SCALER, planes_of
 from streamsr.media.source import Device, open_source
 from tests.media import AudioTrack, make_clip, read_number
 
@@ -63,12 +64,11 @@ def as_rgb(clip: Path, info: VideoInfo) -> list[np.ndarray]:
                 src_colorspace=info.color.matrix,
                 src_color_range=levels,
                 dst_color_range=2,
-                interpolation=int(dali.SCALER),
+                interpolation=int(SCALER),
             )
             for picture in container.decode(video=0)
         ]
-    planes: Any = [[np.frombuffer(p, np.uint8).reshape(p.height, -1)[:, : p.width] for p in f.planes] for f in pictures]
-    return [np.stack(picture) for picture in planes]
+    return [np.stack(planes_of(picture, PixelLayout("444", 8, is_rgb=True))) for picture in pictures]
 
 
 def compare(clip: Path, device: Device = "cpu") -> tuple[float, int]:
@@ -185,7 +185,7 @@ def test_wrong_pictures_are_noticed(
 
     monkeypatch.setattr(dali, "require", lambda: None)
     monkeypatch.setattr(dali, "_pixels", pixels)
-    clip = make_clip(tmp_path / "a.mp4", frames=17, size=(160, 96), b_frames=2)
+    clip = make_clip(tmp_path / "a.avi", frames=17, size=(160, 96), codec="mjpeg", pix_fmt="yuvj420p")
     with pytest.raises(SourceError, match=WRONG[wrong]):
         decoded(clip, DALI)
 
@@ -217,8 +217,16 @@ def test_hidden_pictures_are_refused(media_dir: Path, monkeypatch: pytest.Monkey
 
 def test_another_size_in_mid_stream_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dali, "require", lambda: None)
-    parts = [make_clip(tmp_path / f"{side}.ts", frames=5, size=(side, side)) for side in (64, 96)]
-    clip = tmp_path / "both.ts"
-    clip.write_bytes(b"".join(part.read_bytes() for part in parts))
+    clip = tmp_path / "both.mkv"
+    with av.open(str(clip), "w") as output:
+        stream = None
+        for shift, side in ((0, 64), (5000, 96)):
+            part = make_clip(tmp_path / f"{side}.mkv", frames=5, size=(side, side), codec="mjpeg", pix_fmt="yuvj420p")
+            with av.open(str(part)) as container:
+                stream = stream or output.add_stream_from_template(container.streams.video[0])
+                for packet in container.demux(video=0):
+                    if packet.pts is not None and packet.dts is not None:
+                        packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                        output.mux(packet)
     with pytest.raises(SourceError, match="the size changes in mid-stream"):
         open_source(clip, DALI)

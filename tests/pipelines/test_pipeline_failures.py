@@ -26,7 +26,7 @@ from tests.pipelines.jobs import numbers_of
 
 FRAMES = 8
 PATIENCE_S = 1.5
-LONGEST_S = 30.0
+LONGEST_S = 15.0
 """Of a whole failing job, on a busy machine; patience plus the time to give up a stuck thread is about 4 s."""
 ITEMS = {"first": 0, "middle": FRAMES // 2, "last": FRAMES - 1}
 Fault = Callable[[], None]
@@ -61,7 +61,7 @@ def hang() -> Iterator[Fault]:
 
     def wait() -> None:
         hung.append(threading.current_thread())
-        assert over.wait(60)
+        over.wait(20)
         raise RuntimeError("the test is over")
 
     yield wait
@@ -173,14 +173,6 @@ def test_the_disk_is_full(
     def full() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    real, calls = sink_module.OtherTracks.packets, []
-
-    def packets(self: Any) -> Iterator[Any]:
-        for number, packet in enumerate(real(self)):
-            calls.append(number)
-            yield packet
-
-    monkeypatch.setattr(sink_module.OtherTracks, "packets", packets)
     faulty(monkeypatch, "mux", ITEMS[item], full)
     code, text = run()
     assert code in (4, 6)
@@ -206,4 +198,4 @@ def test_debug_shows_where_it_hangs(
     assert code == 6
     assert text.splitlines()[-1].startswith("error: ")
     assert "stages: " in text
-    assert "assert over.wait(60)" in text, "the stack of the thread that hangs"
+    assert "over.wait(20)" in text, "the stack of the thread that hangs"
