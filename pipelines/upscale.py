@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pipelines.network import network_for
-from pipelines.verdict import Job, report_on
+from pipelines.verdict import Job, Measured, report_on
 from pipelines.watching import Ticker, estimate_total
 from streamsr.config import JobConfig
 from streamsr.errors import Interrupted
@@ -83,15 +83,22 @@ def upscale_file(cfg: JobConfig, source_path: Path, target_path: Path, watcher: 
         with Crew(patience_s, name="main") as crew:  # innermost: it ends before anything its stages use
             encoder = Encoder(settings, crew, slots, patience_s)  # starts its process while the engines are built
             engines = open_engines(stack, plan, network, look, target, budget, slots, watcher.notice)
-            ticker = Ticker(source_path.name, estimate_total(info), crew, memory, watcher)
+            ticker = Ticker(source_path.name, estimate_total(info), crew, watcher, (source.notices, sink.notices))
             with interrupts(first=lambda: _stop(crew, sink), second=lambda: crew.gate.abort(_interrupted(source_path))):
                 frames = crew.ahead(source.frames(), DECODED_AHEAD, "decode", source=True)
                 batches = in_batches(frames, budget.batch, slots, crew.gate, LEASE_PATIENCE * patience_s)
                 upscaled = crew.spread(batches, [each.upscale for each in engines], UPSCALED_AHEAD, "upscale")
-                packets = crew.ahead(encoder.encode(flatten(upscaled)), ENCODED_AHEAD, "encode")
+                packets = crew.ahead(encoder.encode(ticker.noting_first(flatten(upscaled))), ENCODED_AHEAD, "encode")
                 crew.run(lambda: sink.write(ticker.counting(packets), encoder.stream_template), "mux")
-            meters = crew.meters.snapshot()
-        report = report_on(job, encoder.stats, meters, memory.peak_bytes, time.monotonic() - started)
+        ticker.finish()
+        measured = Measured(
+            encoder.stats,
+            crew.meters.snapshot(),
+            memory.peak_bytes,
+            ticker.first_picture_s,
+            time.monotonic() - started,
+        )
+        report = report_on(job, measured)
     watcher.done(report)
     return report
 

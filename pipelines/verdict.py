@@ -52,12 +52,21 @@ class Job:
         needed = max(target.width / width, target.height / height)
         if needed > target.network_scale * 1.01:
             lines.append(f"the network gives x{target.network_scale}; the rest of x{needed:.2f} is plain resizing")
-        return lines + self.source.notices
+        return lines
 
 
-def report_on(
-    job: Job, encoded: EncodeStats, meters: Mapping[str, Reading], peak_bytes: int, elapsed_s: float
-) -> Report:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the run itself took. `first_picture_s` counts from the start of the process."""
+
+    encoded: EncodeStats
+    meters: Mapping[str, Reading]
+    peak_bytes: int
+    first_picture_s: float | None
+    elapsed_s: float
+
+
+def report_on(job: Job, measured: Measured) -> Report:
     """The verdict on a file that is written and read back. Raises FrameMismatch if frames in and out differ."""
     verdict = job.sink.verdict
     assert verdict is not None
@@ -65,19 +74,17 @@ def report_on(
     if frames_in != frames_out:
         raise FrameMismatch(f"{frames_in} frames were decoded, {frames_out} are in the output", stage="mux")
     stamps = "times identical" if verdict.identical_stamps else f"times within {verdict.worst_stamp_s * 1e3:.2g} ms"
+    target, elapsed_s = job.target, measured.elapsed_s
     rate = frames_out / elapsed_s
-    target = job.target
     summary = (
         f"{job.sink.target.name}: {target.width}x{target.height}, {frames_out} frames in and out, {stamps}, "
         f"A/V offset {verdict.sync_error_s * 1e3:+.1f} ms, {elapsed_s:.1f} s ({rate:.2f} fps)"
     )
-    facts = _facts(job, encoded, meters, peak_bytes, elapsed_s)
+    facts = _facts(job, measured)
     return Report(job.source.info.path, str(job.sink.target), frames_in, frames_out, elapsed_s, summary, facts)
 
 
-def _facts(
-    job: Job, encoded: EncodeStats, meters: Mapping[str, Reading], peak_bytes: int, elapsed_s: float
-) -> dict[str, Any]:
+def _facts(job: Job, measured: Measured) -> dict[str, Any]:
     info, verdict, target, span = job.source.info, job.sink.verdict, job.target, job.source.time_span
     assert verdict is not None
     return {
@@ -119,11 +126,12 @@ def _facts(
             "tile": job.budget.tile,
         },
         "speed": {
-            "elapsed_s": elapsed_s,
-            "frames_per_s": verdict.pictures / elapsed_s,
-            "peak_memory_bytes": peak_bytes,
-            "encoder_busy_s": encoded.busy_s,
-            "stages": {name: asdict(reading) for name, reading in meters.items()},
+            "elapsed_s": measured.elapsed_s,
+            "first_picture_s": measured.first_picture_s,
+            "frames_per_s": verdict.pictures / measured.elapsed_s,
+            "peak_memory_bytes": measured.peak_bytes,
+            "encoder_busy_s": measured.encoded.busy_s,
+            "stages": {name: asdict(reading) for name, reading in measured.meters.items()},
         },
         "versions": {
             "streamsr": streamsr.__version__,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from streamsr.frames import Packet, VideoInfo
+from streamsr.frames import Packet, Upscaled, VideoInfo
 from streamsr.report import Progress, Watcher
+from streamsr.runtime.age import process_age_s
 from streamsr.runtime.crew import Crew
-from streamsr.runtime.memory import PeakMemory, tree_memory
+from streamsr.runtime.memory import tree_memory
 from streamsr.runtime.meters import current_meter
 
 INTERVAL_S = 0.25
@@ -26,13 +27,26 @@ def estimate_total(info: VideoInfo) -> int | None:
 
 
 class Ticker:
-    """Counts packets on their way to the file and tells the watcher, from a thread of the crew."""
+    """Counts packets on their way to the file and tells the watcher, from a thread of the crew. `notices` are lists
+    that grow while the job runs; what is new in them is passed on."""
 
-    def __init__(self, file: str, total: int | None, crew: Crew, memory: PeakMemory, watcher: Watcher) -> None:
-        self._file, self._total, self._crew, self._memory, self._watcher = file, total, crew, memory, watcher
+    def __init__(
+        self, file: str, total: int | None, crew: Crew, watcher: Watcher, notices: Sequence[Sequence[str]]
+    ) -> None:
+        self._file, self._total, self._crew, self._watcher = file, total, crew, watcher
+        self._notices, self._num_told = notices, [0] * len(notices)
         self._started = time.monotonic()
         self._frames = 0
+        self.first_picture_s: float | None = None
+        """From the start of the process to the first upscaled picture."""
         self._recent = deque([(self._started, 0)])
+
+    def noting_first(self, pictures: Iterator[Upscaled]) -> Iterator[Upscaled]:
+        """The pictures, unchanged."""
+        for picture in pictures:
+            if self.first_picture_s is None:
+                self.first_picture_s = process_age_s()
+            yield picture
 
     def counting(self, packets: Iterator[Packet]) -> Iterator[Packet]:
         """The packets, unchanged. Starts the reports."""
@@ -40,14 +54,24 @@ class Ticker:
         for packet in packets:
             yield packet
             self._frames += 1
-        self._watcher.progress(self._now())
+
+    def finish(self) -> None:
+        """The last word, when the crew has ended."""
+        self._tell()
 
     def _report(self) -> None:
         while True:
             with current_meter().waiting("starved"):
                 if self._crew.gate.wait(INTERVAL_S):
                     return
-            self._watcher.progress(self._now())
+            self._tell()
+
+    def _tell(self) -> None:
+        for number, lines in enumerate(self._notices):
+            for line in lines[self._num_told[number] :]:
+                self._watcher.notice(line)
+                self._num_told[number] += 1
+        self._watcher.progress(self._now())
 
     def _now(self) -> Progress:
         now, frames = time.monotonic(), self._frames

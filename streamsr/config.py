@@ -32,7 +32,7 @@ def parse_time(text: str | float) -> float:
     """Seconds from "83.5", "1:23.5" or "0:01:23.5". Raises ValueError."""
     if isinstance(text, int | float):
         return float(text)
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", text.strip()):
+    if not re.fullmatch(r"(\d+:){0,2}(\d+(\.\d*)?|\.\d+)", text.strip()):
         raise ValueError(f"{text!r} is not a time; write seconds or H:MM:SS")
     seconds = 0.0
     for part in text.strip().split(":"):

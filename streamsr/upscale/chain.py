@@ -61,6 +61,8 @@ class Chain:
             module = module.folded(module.scale // target.network_scale)
         self.scale = target.network_scale
         self.module = channels_last(deepcopy(module).to(device, dtype))
+        for layer in self.module.modules():
+            layer.register_forward_hook(_alive)
         self.tail: SubpixelTail | None = None
         if isinstance(module, SRVGG) and SubpixelTail.fits(self.scale, look.layout_out, look.color_out):
             self.tail = SubpixelTail(self.scale, look.layout_out, look.color_out, device)
@@ -75,7 +77,7 @@ class Chain:
         module = self.module
         if isinstance(module, SRVGG):
             subpixels = run_tiled(
-                _pulsed(module.subpixels), lr_N3HW, tile=tile, margin=self.overlap, grid=1, exact=self.is_exact
+                module.subpixels, lr_N3HW, tile=tile, margin=self.overlap, grid=1, exact=self.is_exact
             )
             means = _means(lr_N3HW, subpixels)
             if self.tail is not None and self.target.is_exact(width, height):
@@ -83,7 +85,7 @@ class Chain:
             sr_N3YX = torch.nn.functional.pixel_shuffle(subpixels, self.scale)
         else:
             sr_N3YX = run_tiled(
-                _pulsed(lambda part: module(part.to(self.dtype)).float()),
+                lambda part: module(part.to(self.dtype)).float(),
                 lr_N3HW,
                 tile=tile,
                 margin=self.overlap,
@@ -96,15 +98,9 @@ class Chain:
         return from_rgb(fitted, self.look.layout_out, self.look.color_out), means
 
 
-def _pulsed(network: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A tile is a sign of life: one picture of a large network takes minutes on a CPU."""
-
-    def call(part: torch.Tensor) -> torch.Tensor:
-        result = network(part)
-        pulse()
-        return result
-
-    return call
+def _alive(*_: object) -> None:
+    """A layer is a sign of life: one picture of a large network takes minutes on a CPU."""
+    pulse()
 
 
 def looks_broken(means_N2: torch.Tensor) -> torch.Tensor:

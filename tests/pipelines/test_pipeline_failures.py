@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 import run_stream
 import streamsr.media.sink as sink_module
@@ -199,3 +200,18 @@ def test_debug_shows_where_it_hangs(
     assert text.splitlines()[-1].startswith("error: ")
     assert "stages: " in text
     assert "over.wait(20)" in text, "the stack of the thread that hangs"
+
+
+def test_a_slow_network_has_not_hung(
+    tmp_path: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = torch.nn.Conv2d.forward
+
+    def slow(self: torch.nn.Conv2d, features: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.5 * PATIENCE_S)
+        return forward(self, features)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", slow)
+    code, text = run("--duration", "0.01")
+    assert (code, text) == (0, ""), "three layers take longer than the patience, but each shows that it lives"
+    assert numbers_of(tmp_path / "out.mp4") == [0]
