@@ -220,8 +220,20 @@ class VideoSource:
     def _first_wanted(self) -> Timed:
         first = next(self._timed, None)
         if first is None:
-            raise self._nothing_decoded()
+            raise self._nothing_in_range()
         return first
+
+    def _nothing_in_range(self) -> SourceError:
+        start_s, duration_s = self._cfg.start_s, self._cfg.duration_s
+        if duration_s is None:
+            return self._nothing_decoded()
+        whole_s = probe.duration_of(self._container, self._stream)
+        length = f": it lasts {whole_s:.2f} s" if whole_s else ""
+        return SourceError(
+            f"there is no picture between {start_s:g} s and {start_s + duration_s:g} s{length}",
+            where=self._path,
+            remedy="Choose an earlier start, or a longer duration.",
+        )
 
     def _nothing_decoded(self) -> SourceError:
         if self._cfg.start_s:

@@ -190,6 +190,6 @@ def side_data(path: Path) -> dict[str, dict[str, Any]]:
 
 def test_a_range_without_pictures_is_told_as_such(tmp_path: Path, tiny_model: Path) -> None:
     source = material("odd/fate-empty_edit_5s.mp4")
-    with pytest.raises(SourceError, match=r"no picture in the first 0\.4 s") as caught:
+    with pytest.raises(SourceError, match=r"no picture between 0 s and 0\.4 s") as caught:
         upscale_file(job(tiny_model, source__duration_s=0.4), source, tmp_path / "out.mkv", Ears())
     assert "damaged" not in str(caught.value)
