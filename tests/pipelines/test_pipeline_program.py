@@ -187,10 +187,11 @@ def test_of_several_files_one_is_bad(tmp_path: Path, tiny_model: Path) -> None:
     assert len(json.loads((tmp_path / "report.json").read_text())) == 2
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path: Path, tiny_model: Path, long_clip: Path) -> None:
     """Both measured in a process of their own: a test process has long had its peak."""
     peaks = []
-    for seconds in (4, 40):
+    for seconds in (3, 30):
         program = Program(
             tiny_model,
             long_clip,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import av
 import numpy as np
 import pytest
@@ -138,3 +141,20 @@ def test_resize_keeps_the_mean_and_filters() -> None:
     assert small.shape == (1, 3, 30, 40)
     assert float((small[..., 2:-2] - 0.5).abs().max()) < 0.05  # without antialiasing: all 0 or all 1
     assert resized(stripes, 90, 160) is stripes
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg judges")
+@pytest.mark.parametrize(("location", "name"), [(1, "left"), (2, "center"), (3, "topleft")])
+def test_agrees_with_zimg(location: int, name: str) -> None:
+    """4:2:0 to RGB beside zimg's bicubic chroma, as an independent judge of siting, matrix and range together."""
+    planes = from_rgb(smooth_rgb(48, 64), PixelLayout(), ColorTags(matrix=1, chroma_location=location))
+    raw = b"".join(plane.numpy().tobytes() for plane in planes)
+    graph = f"zscale=min=709:m=gbr:rin=limited:r=full:cin={name}:f=bicubic,format=gbrp"
+    source = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "64x48", "-i", "-"]
+    command = ["ffmpeg", "-v", "error", *source, "-vf", graph, "-f", "rawvideo", "-"]
+    judged = subprocess.run(command, input=raw, capture_output=True, timeout=60, check=True).stdout
+    green, blue, red = np.frombuffer(judged, np.uint8).reshape(3, 48, 64).astype(np.float32)
+    ours = to_rgb(planes, PixelLayout(), ColorTags(matrix=1, chroma_location=location))[0].numpy() * 255
+    difference = np.abs(ours - np.stack((red, green, blue)))[:, 4:-4, 4:-4]
+    assert difference.mean() < 0.5
+    assert difference.max() < 2.5
