@@ -77,7 +77,7 @@ class UpscaleConfig(Section):
     denoise: float | None = Field(None, ge=0, le=1)
     """For general-x4v3: 0 keeps noise and grain, 1 removes most of it."""
     scale: float | None = Field(None, gt=0, le=16)
-    """Output size as a multiple of the input's. Default: 4K wherever `to` is not given either."""
+    """Output size as a multiple of the input's. Default without `to`: the network's own, at most what fits into 4K."""
     to: str | None = None
     """Output box: 8k, 4k, 1440p, 1080p, 720p or WxH. The picture is fitted into it, aspect kept."""
     device: str = "auto"

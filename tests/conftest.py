@@ -44,7 +44,12 @@ def _nothing_left_behind() -> Iterator[None]:
 
 
 def _left(threads: set[threading.Thread], processes: set[psutil.Process]) -> list[str]:
-    alive = [f"thread {thread.name}" for thread in threading.enumerate() if thread not in threads]
+    # FFmpeg's own threads become Python's "dummies" when they log something; they are not ours to end.
+    alive = [
+        f"thread {thread.name}"
+        for thread in threading.enumerate()
+        if thread not in threads and not isinstance(thread, threading._DummyThread)
+    ]
     return alive + [f"process {process}" for process in set(_children()) - processes]
 
 

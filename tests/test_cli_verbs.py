@@ -204,11 +204,14 @@ def test_ctrl_c_ends_the_file_and_leaves_the_rest(tmp_path: Path) -> None:
     events = [json.loads(line) for line in rest.splitlines()]
     assert errors == ""
     assert job.returncode == 130
-    assert events[-1] == {"event": "notice", "text": "stopped: 1 of 2 files were not begun"}
+    assert [event["text"] for event in events[-2:]] == [
+        "a.mp4 is not whole: kept as a.stopped.mp4",
+        "stopped: 1 of 2 files were not begun",
+    ]
     done = [event for event in events if event["event"] == "done"]
     assert [event["facts"]["timing"]["stopped_early"] for event in done] == [True]
     assert 0 < done[0]["frames_out"] < 48
-    assert [file.name for file in out.iterdir()] == ["a.mp4"]
+    assert [file.name for file in out.iterdir()] == ["a.stopped.mp4"]
 
 
 def test_one_file_failing_has_its_own_exit_code(tmp_path: Path) -> None:

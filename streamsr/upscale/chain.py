@@ -6,7 +6,6 @@ Legend: N pictures, H x W input pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 

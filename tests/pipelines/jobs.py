@@ -120,10 +120,11 @@ def numbers_of(path: Path, turn: Callable[[np.ndarray], np.ndarray] = np.asarray
 
 def luma_of(frame: av.VideoFrame) -> np.ndarray:
     """The luma plane without padding, uint8 or uint16."""
-    plane = frame.planes[0]
+    plane: Any = frame.planes[0]
     dtype = np.dtype(np.uint8 if frame.format.components[0].bits == 8 else "<u2")
     rows = np.frombuffer(plane, dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
-    return rows[:, : plane.width].copy()
+    luma: np.ndarray = rows[:, : plane.width].copy()
+    return luma
 
 
 def leftovers(folder: Path) -> list[str]:

@@ -106,9 +106,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch, stage: str, item: int, fault: Fault)
 
 
 def encoder_process() -> psutil.Process:
-    (found,) = [
-        child for child in psutil.Process().children() if any("child_main" in word for word in child.cmdline())
-    ]
+    (found,) = [child for child in psutil.Process().children() if any("child_main" in word for word in child.cmdline())]
     return found
 
 
@@ -150,9 +148,7 @@ def test_a_stage_hangs(
 
 
 @pytest.mark.parametrize("item", ITEMS)
-@pytest.mark.parametrize(
-    ("number", "words"), [(signal.SIGKILL, "killed by SIGKILL"), (signal.SIGSTOP, "has hung for")]
-)
+@pytest.mark.parametrize(("number", "words"), [(signal.SIGKILL, "killed by SIGKILL"), (signal.SIGSTOP, "has hung for")])
 def test_the_encoder_process_dies_or_freezes(
     tmp_path: Path,
     run: Callable[..., Any],
@@ -169,9 +165,7 @@ def test_the_encoder_process_dies_or_freezes(
 
 
 @pytest.mark.parametrize("item", ITEMS)
-def test_the_disk_is_full(
-    tmp_path: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, item: str
-) -> None:
+def test_the_disk_is_full(tmp_path: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, item: str) -> None:
     def full() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -192,9 +186,7 @@ def test_a_failed_job_can_be_run_again(
     assert numbers_of(tmp_path / "out.mp4") == list(range(FRAMES))
 
 
-def test_debug_shows_where_it_hangs(
-    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, hang: Fault
-) -> None:
+def test_debug_shows_where_it_hangs(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, hang: Fault) -> None:
     faulty(monkeypatch, "decode", 2, hang)
     code, text = run("--debug", patience_s=PATIENCE_S)
     assert code == 6
@@ -203,9 +195,7 @@ def test_debug_shows_where_it_hangs(
     assert "over.wait(20)" in text, "the stack of the thread that hangs"
 
 
-def test_a_slow_network_has_not_hung(
-    tmp_path: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_network_has_not_hung(tmp_path: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     forward = torch.nn.Conv2d.forward
 
     def slow(self: torch.nn.Conv2d, features: torch.Tensor) -> torch.Tensor:

@@ -73,7 +73,9 @@ CASES = {
         pix_fmt="yuv420p10le",
     ),
     "4:2:2 10 bit": Case(clip=Clip(pix_fmt="yuv422p10le"), pix_fmt="yuv422p10le"),
-    "full range": Case(clip=Clip(pix_fmt="yuvj420p", full_range=True, codec="mjpeg"), source="in.avi", pix_fmt="yuvj420p"),
+    "full range": Case(
+        clip=Clip(pix_fmt="yuvj420p", full_range=True, codec="mjpeg"), source="in.avi", pix_fmt="yuvj420p"
+    ),
     "gbrp": Case(clip=Clip(codec="utvideo", pix_fmt="gbrp"), source="in.avi"),
     "rotated": Case(clip=Clip(rotation=-90, size=(48, 64), frames=7), stored=lambda luma: np.rot90(luma)),
     "upside down": Case(clip=Clip(rotation=180), stored=lambda luma: luma[::-1, ::-1]),
@@ -140,7 +142,7 @@ def test_every_picture_arrives(tmp_path: Path, tiny_model: Path, name: str) -> N
 
 def times_of(path: Path) -> list[float]:
     with av.open(str(path)) as container:
-        return [float(frame.pts * frame.time_base) for frame in container.decode(video=0) if frame.pts is not None]
+        return [float((frame.pts or 0) * (frame.time_base or 0)) for frame in container.decode(video=0)]
 
 
 def wanted_times(source: Path, case: Case) -> list[float]:

@@ -159,7 +159,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_the_disk_fills_up(small_disk: Path, tiny_model: Path, long_clip: Path) -> None:
     program = Program(tiny_model, long_clip, small_disk / "out.mp4")
-    code, events, errors = program.end()
+    code, _, errors = program.end()
     assert code == 4
     assert len(errors.splitlines()) == 1
     assert "no space left on the device" in errors.lower()
