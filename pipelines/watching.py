@@ -14,7 +14,7 @@ from streamsr.runtime.memory import tree_memory
 from streamsr.runtime.meters import current_meter
 
 INTERVAL_S = 0.25
-SPEED_WINDOW_S = 10.0
+SPEED_WINDOW_S = 20.0
 
 
 def estimate_total(info: VideoInfo) -> int | None:
