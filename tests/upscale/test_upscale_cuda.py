@@ -46,7 +46,7 @@ def luma_of(slots: SlotRing, number: int) -> torch.Tensor:
 
 
 class Diary:
-    """Stands for torch.cuda: what is done at once on the CPU, and in which order it was asked for."""
+    """A chain that remembers its calls, and the lines that streams, events and graphs write into it."""
 
     def __init__(self, chain: Chain) -> None:
         self.chain, self.lines = chain, list[str]()
@@ -61,72 +61,96 @@ class Diary:
         return getattr(self.chain, name)
 
 
+class FakeEvent:
+    def __init__(self, diary: Diary) -> None:
+        self.diary = diary
+
+    def record(self) -> None:
+        self.diary.lines.append("record")
+
+    def synchronize(self) -> None:
+        self.diary.lines.append("host waits")
+
+
+class FakeStream:
+    def __init__(self, diary: Diary, name: str) -> None:
+        self.diary, self.name = diary, name
+
+    def wait_event(self, event: FakeEvent) -> None:
+        self.diary.lines.append(f"{self.name} waits")
+
+    def synchronize(self) -> None:
+        self.diary.lines.append(f"host waits for {self.name}")
+
+
+class FakeGraph:
+    """Replays by computing again from the same tensors into the same tensors."""
+
+    call: tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...], torch.Tensor]
+
+    def __init__(self, diary: Diary) -> None:
+        self.diary = diary
+
+    @torch.inference_mode()
+    def replay(self) -> None:
+        self.diary.lines.append("replay")
+        planes, results, means = self.call
+        again, means_again = self.diary.chain(planes, 0)
+        for place, value in zip((*results, means), (*again, means_again), strict=True):
+            place.copy_(value)
+
+
+class FakeRuntime:
+    def __init__(self, diary: Diary) -> None:
+        self.diary = diary
+
+    def cudaHostRegister(self, address: int, length: int, flags: int) -> int:  # noqa: N802 - CUDA's name
+        self.diary.lines.append("lock")
+        return 0
+
+    def cudaHostUnregister(self, address: int) -> int:  # noqa: N802 - CUDA's name
+        self.diary.lines.append("unlock")
+        return 0
+
+
+@contextlib.contextmanager
+def entered(*args: object) -> Iterator[None]:
+    yield
+
+
+def unpinned(maker: Any) -> Any:
+    return lambda *args, pin_memory=False, **options: maker(*args, **options)
+
+
 @pytest.fixture
 def lane(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[cuda.CudaLane, Diary, SlotRing]]:
+    """A lane on torch.cuda's stand-ins: what is asked for is done at once, on the CPU."""
     diary = Diary(Chain(nearest_network(), LOOK, TARGET, CPU, torch.float32))
     names = iter(("in", "compute", "out"))
 
-    class Stream:
-        def __init__(self, device: object = None) -> None:
-            self.name = next(names)
-
-        def wait_event(self, event: Event) -> None:
-            diary.lines.append(f"{self.name} waits")
-
-        def synchronize(self) -> None:
-            diary.lines.append(f"host waits for {self.name}")
-
-    class Event:
-        def record(self) -> None:
-            diary.lines.append("record")
-
-        def synchronize(self) -> None:
-            diary.lines.append("host waits")
-
-    class Graph:
-        call: tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...], torch.Tensor]
-
-        @torch.inference_mode()
-        def replay(self) -> None:
-            diary.lines.append("replay")
-            planes, results, means = self.call
-            again, means_again = diary.chain(planes, 0)
-            for place, value in zip((*results, means), (*again, means_again), strict=True):
-                place.copy_(value)
-
     @contextlib.contextmanager
-    def graph(recorded: Any, **options: object) -> Iterator[None]:
+    def graph(recorded: FakeGraph, **options: object) -> Iterator[None]:
         assert options["capture_error_mode"] == "thread_local"
         yield
         recorded.call = diary.calls[-1]
 
-    @contextlib.contextmanager
-    def entered(*args: object) -> Iterator[None]:
-        yield
-
-    class Runtime:
-        def cudaHostRegister(self, address: int, length: int, flags: int) -> int:  # noqa: N802 - CUDA's name
-            diary.lines.append("lock")
-            return 0
-
-        def cudaHostUnregister(self, address: int) -> int:  # noqa: N802 - CUDA's name
-            diary.lines.append("unlock")
-            return 0
-
-    def unpinned(maker: Any) -> Any:
-        return lambda *args, pin_memory=False, **options: maker(*args, **options)
-
-    replacements = {
-        "Stream": Stream, "Event": Event, "CUDAGraph": Graph, "graph": graph, "stream": entered, "device": entered,
-        "graph_pool_handle": lambda: (0, 1), "synchronize": lambda device: None, "cudart": Runtime,
-    }  # fmt: skip
-    for name, value in replacements.items():
-        monkeypatch.setattr(torch.cuda, name, value)
-
     class Station(cuda.Station):
         def __init__(self, **fields: Any) -> None:
-            super().__init__(arrived=Event(), computed=Event(), delivered=Event(), **fields)  # type: ignore[arg-type]
+            events = {name: FakeEvent(diary) for name in ("arrived", "computed", "delivered")}
+            super().__init__(**events, **fields)  # type: ignore[arg-type]
 
+    replacements = {
+        "Stream": lambda device: FakeStream(diary, next(names)),
+        "CUDAGraph": lambda: FakeGraph(diary),
+        "cudart": lambda: FakeRuntime(diary),
+        "graph": graph,
+        "stream": entered,
+        "device": entered,
+        "graph_pool_handle": lambda: (0, 1),
+        "synchronize": lambda device: None,
+    }
+    for name, value in replacements.items():
+        monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(cuda, "Station", Station)
     monkeypatch.setattr(torch, "empty", unpinned(torch.empty))
     monkeypatch.setattr(torch, "empty_like", unpinned(torch.empty_like))
@@ -135,8 +159,8 @@ def lane(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[cuda.CudaLane, Diary
         made = cuda.CudaLane(diary, slots)  # type: ignore[arg-type]
         yield made, diary, slots
         made.close()
-        assert diary.lines[0] == "lock"
-        assert diary.lines[-1] == "unlock"
+    assert diary.lines[0] == "lock"
+    assert diary.lines[-1] == "unlock"
 
 
 @pytest.mark.parametrize("with_graphs", [True, False])
