@@ -47,6 +47,10 @@ class CudaLane:
         self._device = chain.device
         self._stations: dict[tuple[object, ...], list[Station]] = {}
         self._turn = 0
+        # fp32 must mean fp32: with TF32's 10 bits the way out would be wrong by half a code value at 10 bit. Sizes are
+        # few and stay, so cuDNN may try its algorithms once.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
         with torch.cuda.device(self._device):
             self._in, self._compute, self._out = (torch.cuda.Stream(self._device) for _ in range(3))
             self._pool = torch.cuda.graph_pool_handle()
