@@ -6,6 +6,8 @@ and the last one's output travels out. Streams only ever wait for events; the ho
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from dataclasses import dataclass, field
 
 import torch
@@ -54,8 +56,7 @@ class CudaLane:
         with torch.cuda.device(self._device):
             self._in, self._compute, self._out = (torch.cuda.Stream(self._device) for _ in range(3))
             self._pool = torch.cuda.graph_pool_handle()
-        # Registering twice (several GPUs, one ring) is answered with an error code and changes nothing.
-        self._is_registered = _page_lock(slots.base_address, slots.total_bytes)
+        _page_lock(slots, self._device)
 
     def submit(self, batch: Batch, tile: int) -> Station:
         planes = stacked(batch.frames)
@@ -89,8 +90,7 @@ class CudaLane:
         """Waits for what is in flight, then gives graphs, memory and the page lock back."""
         torch.cuda.synchronize(self._device)
         self._stations.clear()
-        if self._is_registered:
-            torch.cuda.cudart().cudaHostUnregister(self._slots.base_address)
+        _page_unlock(self._slots)
 
     def _station(self, planes: tuple[torch.Tensor, ...], tile: int) -> Station:
         kind = (*(plane.shape for plane in planes), tile)
@@ -142,7 +142,28 @@ class CudaLane:
         station.means_host.copy_(station.means, non_blocking=True)
 
 
-def _page_lock(address: int, length: int) -> bool:
-    """True if this call locked the region. Without the lock the copies out still work, but do not overlap."""
+_locks: dict[int, int] = {}
+"""Address of a page-locked ring -> lanes that use it: one per GPU, and one more each where fp32 had to help."""
+_locks_guard = threading.Lock()
+
+
+def _page_lock(slots: SlotRing, device: torch.device) -> None:
+    """Locks the ring once for all lanes and GPUs. Where that is not allowed copies still work, but do not overlap."""
     portable = 1
-    return int(torch.cuda.cudart().cudaHostRegister(address, length, portable)) == 0
+    with _locks_guard:
+        users = _locks.get(slots.base_address, 0)
+        if not users and int(torch.cuda.cudart().cudaHostRegister(slots.base_address, slots.total_bytes, portable)):
+            # CUDA keeps a refusal and torch would raise it at its next launch, wherever that is: let it be here.
+            with contextlib.suppress(RuntimeError):
+                torch.zeros(1, device=device)
+            return
+        _locks[slots.base_address] = users + 1
+
+
+def _page_unlock(slots: SlotRing) -> None:
+    with _locks_guard:
+        users = _locks.pop(slots.base_address, 0)
+        if users > 1:
+            _locks[slots.base_address] = users - 1
+        elif users:
+            torch.cuda.cudart().cudaHostUnregister(slots.base_address)

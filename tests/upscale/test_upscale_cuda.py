@@ -194,6 +194,27 @@ def test_streams_wait_for_each_other(lane: tuple[cuda.CudaLane, Diary, SlotRing]
     assert diary.lines[before:] == [*one, *one, "host waits", *one]
 
 
+def test_the_ring_is_locked_once_for_all_lanes(lane: tuple[cuda.CudaLane, Diary, SlotRing]) -> None:
+    _, diary, slots = lane
+    cuda._page_lock(slots, CPU)
+    cuda._page_lock(slots, CPU)
+    cuda._page_unlock(slots)
+    cuda._page_unlock(slots)
+    assert diary.lines.count("lock") == 1
+    assert "unlock" not in diary.lines
+
+
+def test_a_refused_lock_is_no_failure(
+    lane: tuple[cuda.CudaLane, Diary, SlotRing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, diary, _ = lane
+    monkeypatch.setattr(FakeRuntime, "cudaHostRegister", lambda runtime, address, length, flags: 712)
+    with SlotRing(1, NUM_BYTES) as other:
+        cuda._page_lock(other, CPU)
+        cuda._page_unlock(other)
+    assert "unlock" not in diary.lines
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_cuda_equals_the_cpu(dtype: torch.dtype) -> None:
