@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ def estimate_total(info: VideoInfo) -> int | None:
     if info.frames_from_header:
         return info.frames_from_header
     if info.duration_s and info.rate:
-        return max(1, round(info.duration_s * info.rate))
+        return max(1, math.ceil(info.duration_s * info.rate - 1e-3))
     return None
 
 
