@@ -227,20 +227,20 @@ class VideoSource:
         start_s, duration_s = self._cfg.start_s, self._cfg.duration_s
         if duration_s is None:
             return self._nothing_decoded()
-        whole_s = probe.duration_of(self._container, self._stream)
-        length = f": it lasts {whole_s:.2f} s" if whole_s else ""
         return SourceError(
-            f"there is no picture between {start_s:g} s and {start_s + duration_s:g} s{length}",
+            f"there is no picture between {start_s:g} s and {start_s + duration_s:g} s{self._length()}",
             where=self._path,
             remedy="Choose an earlier start, or a longer duration.",
         )
 
+    def _length(self) -> str:
+        whole_s = probe.duration_of(self._container, self._stream)
+        return f": it lasts {whole_s:.2f} s" if whole_s else ""
+
     def _nothing_decoded(self) -> SourceError:
         if self._cfg.start_s:
-            whole_s = probe.duration_of(self._container, self._stream)
-            length = f": it lasts {whole_s:.2f} s" if whole_s else ""
             return SourceError(
-                f"there is no picture at or after {self._cfg.start_s:g} s{length}",
+                f"there is no picture at or after {self._cfg.start_s:g} s{self._length()}",
                 where=self._path,
                 remedy="Choose an earlier start.",
             )

@@ -131,12 +131,12 @@ class OtherTracks:
                 track.output.codec_context.codec_tag = "hvc1"
         elif fate.kind == "audio":
             duration_s = None if self._duration is None else float(self._duration)
-            audio = AudioTranscoder(stream, self._output, self._container, duration_s)  # type: ignore[arg-type]
+            audio = AudioTranscoder(stream, self._output, self._container, duration_s)  # type: ignore[arg-type] # its kind says it
             track.converter, track.output = audio, audio.stream
             track.fate = replace(fate, reason=f"to {audio.format}, {fate.reason}")
         else:
             assert self._container.text_encoder is not None
-            text = SubtitleTranscoder(stream, self._output, self._container.text_encoder)  # type: ignore[arg-type]
+            text = SubtitleTranscoder(stream, self._output, self._container.text_encoder)  # type: ignore[arg-type] # the same
             track.converter, track.output = text, text.stream
         track.output.metadata.update(kept_tags(stream.metadata))
         track.output.disposition = stream.disposition

@@ -8,6 +8,6 @@ from typing import Any
 
 def tell_modules(connection: Any) -> None:
     """Sends the names of all modules that the encoder process has imported."""
-    import streamsr.media.encode_worker  # noqa: F401
+    import streamsr.media.encode_worker  # noqa: F401 - what it imports is asked for
 
     connection.send(sorted(sys.modules))
