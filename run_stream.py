@@ -18,6 +18,7 @@ import streamsr
 from pipelines.files import check_target, plan_files
 from pipelines.reports import ReportFile
 from pipelines.verbs import ConfiguredCommand, VerbGroup, usage_line
+from streamsr.display.table import show_table
 from streamsr.errors import ConfigError, Interrupted, SomeFailed, StreamSRError
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def doctor(ctx: click.Context, /, as_json: bool, preset: str | None, assignments
         click.echo(json.dumps(checkup.as_dict(), indent=2))
     else:
         for title, rows in checkup.sections():
-            _table(title, (), rows)
+            show_table(sys.stdout, title, (), rows)
     ctx.exit(0 if checkup.can_work else 1)
 
 
@@ -152,7 +153,7 @@ def list_models(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in rows], indent=2))
     else:
-        _table("Models", COLUMNS, rows)
+        show_table(sys.stdout, "Models", COLUMNS, rows)
 
 
 @models.command("info")
@@ -161,7 +162,7 @@ def model_info(name: str) -> None:
     """What a checkpoint holds, by NAME or by path: architecture, scale, size, hash."""
     from pipelines.models import model_facts
 
-    _table(name, (), list(model_facts(name).items()))
+    show_table(sys.stdout, name, (), list(model_facts(name).items()))
 
 
 @models.command("pull")
@@ -219,30 +220,12 @@ def bench(
         click.echo(json.dumps(records, indent=2, default=str))
     elif records:
         columns = tuple(dict.fromkeys(key for record in records for key in record))
-        _table("Benchmarks", columns, [tuple(str(record.get(key, "")) for key in columns) for record in records])
+        rows = [tuple(str(record.get(key, "")) for key in columns) for record in records]
+        show_table(sys.stdout, "Benchmarks", columns, rows)
 
 
 def _tell(text: str) -> None:
     click.echo(text, err=True)
-
-
-def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """A table on stdout; without `columns` a list of names and values. Cells are wrapped on a terminal, never cut."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from streamsr.display.words import printable
-
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 500)
-    table = Table(title=title, title_justify="left", box=None, show_header=bool(columns), pad_edge=False)
-    for name in columns or ("", ""):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    with console.capture() as drawn:
-        console.print(table)
-    click.echo("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
 
 
 def _verdict(error: BaseException) -> tuple[int, str]:

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -128,21 +128,60 @@ class RunConfig(Section):
     """How long a stage may make no progress at all before the job is given up."""
 
 
+class ChunksConfig(Section):
+    chunk_s: float = Field(10.0, gt=0)
+    """Length of a chunk: seconds, or H:MM:SS. It begins on the next place where the film can be cut."""
+    gpus: str = ""
+    """Numbers of the GPUs to use, as 0,1,3. Default: those of upscale.device."""
+    workers_per_gpu: int = Field(0, ge=0, le=64)
+    """Workers on each GPU, or on the CPU; 0 chooses what keeps it full."""
+    work_dir: str | None = None
+    """Folder for finished parts and the journal. Default: a hidden folder beside the target, removed at the end."""
+    resume: bool | None = None
+    """True: only go on with earlier work, False: begin anew, unset: go on where the work folder fits."""
+    ray: str | None = None
+    """Address of a Ray cluster, as auto, local or HOST:PORT; unset: processes on this machine."""
+    transport: Literal["shared", "objects"] = "shared"
+    """How a cluster gets at the source and the parts: the same paths everywhere, or through Ray's object store."""
+    scenes: bool = False
+    """Let chunks begin on scene cuts where there is one nearby."""
+
+    @field_validator("chunk_s", mode="before")
+    @classmethod
+    def _times(cls, value: Any) -> Any:
+        return parse_time(value.strip().removesuffix("s")) if isinstance(value, str) else value
+
+
 class JobConfig(Section):
     source: SourceConfig = SourceConfig()
     upscale: UpscaleConfig = UpscaleConfig()
     encode: EncodeConfig = EncodeConfig()
     output: OutputConfig = OutputConfig()
+    chunks: ChunksConfig = ChunksConfig()
     run: RunConfig = RunConfig()
+
+
+Config = TypeVar("Config", bound=BaseModel)
 
 
 def load_config(
     file: Path | None = None, assignments: tuple[str, ...] = (), options: Mapping[str, Any] | None = None
 ) -> JobConfig:
-    """The job from a TOML file, "section.key=value" assignments and option values by dotted key (None: not given).
+    """The job of a video: see `load_as`."""
+    return load_as(JobConfig, file, assignments, options)
+
+
+def load_as(
+    model: type[Config],
+    file: Path | None = None,
+    assignments: tuple[str, ...] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Config:
+    """A config from a TOML file, "section.key=value" assignments and option values by dotted key (None: not given).
 
     Raises ConfigError with the file, the key, the value, what is allowed and the nearest key."""
     tree: dict[str, Any] = {}
+    keys = config_keys(model)
     if file is not None:
         try:
             tree = tomllib.loads(file.read_text("utf-8"))
@@ -153,33 +192,41 @@ def load_config(
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
-            raise ConfigError(f"--set {assignment!r} has no '='", remedy="Write --set upscale.batch=8.")
-        _put(tree, key.strip(), _toml_value(text.strip()), where=f"--set {assignment}")
+            raise ConfigError(f"--set {assignment!r} has no '='", remedy="Write --set section.key=value.")
+        _put(tree, key.strip(), _toml_value(text.strip()), keys, where=f"--set {assignment}")
     for key, value in (options or {}).items():
         if value is not None:
-            _put(tree, key, value, where=key)
+            _put(tree, key, value, keys, where=key)
     try:
-        return JobConfig.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
-        raise _explain(error, where=str(file) if file else "options") from error
+        raise _explain(error, keys, where=str(file) if file else "options") from error
 
 
-def config_keys() -> dict[str, str]:
-    """Every "section.key" with its documentation."""
+def config_keys(model: type[BaseModel] = JobConfig) -> dict[str, str]:
+    """Every "section.key" of a config with its documentation; a key outside any section stands for itself. Of a section
+    that may be left out (`Section | None`) the keys are listed too."""
     keys = {}
-    for section, info in JobConfig.model_fields.items():
-        assert isinstance(info.annotation, type)
-        assert issubclass(info.annotation, Section)
-        for name, entry in info.annotation.model_fields.items():
-            keys[f"{section}.{name}"] = entry.description or ""
+    for name, info in model.model_fields.items():
+        kinds = [kind for kind in (info.annotation, *get_args(info.annotation)) if isinstance(kind, type)]
+        section = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+        if section is None:
+            keys[name] = info.description or ""
+        else:
+            keys |= {f"{name}.{key}": words for key, words in config_keys(section).items()}
     return keys
 
 
-def _put(tree: dict[str, Any], dotted: str, value: Any, *, where: str) -> None:
-    section, _, key = dotted.partition(".")
-    if not key or not isinstance(tree.setdefault(section, {}), dict):
-        raise ConfigError(f"{dotted!r} is not a section.key", where=where, remedy=_did_you_mean(dotted))
-    tree[section][key] = value
+def _put(tree: dict[str, Any], dotted: str, value: Any, keys: Mapping[str, str], *, where: str) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        inner = tree.setdefault(section, {}) if section else None
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{dotted!r} is not a section.key", where=where, remedy=_did_you_mean(dotted, keys))
+        tree = inner
+    if not sections and dotted not in keys:
+        raise ConfigError(f"{dotted!r} is not a section.key", where=where, remedy=_did_you_mean(dotted, keys))
+    tree[key] = value
 
 
 def _toml_value(text: str) -> Any:
@@ -189,16 +236,16 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _did_you_mean(key: str) -> str:
-    near = difflib.get_close_matches(key, config_keys(), n=1, cutoff=0.5)
-    return f"Did you mean {near[0]}?" if near else "docs/config.md lists every key."
+def _did_you_mean(key: str, keys: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]}?" if near else "docs/ lists every key."
 
 
-def _explain(error: ValidationError, where: str) -> ConfigError:
+def _explain(error: ValidationError, keys: Mapping[str, str], where: str) -> ConfigError:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return ConfigError(f"unknown key {key!r}", where=where, remedy=_did_you_mean(key))
+        return ConfigError(f"unknown key {key!r}", where=where, remedy=_did_you_mean(key, keys))
     message = str(first["msg"]).removeprefix("Value error, ")
     return ConfigError(f"{key} = {first.get('input')!r} is wrong: {message}", where=where)
 

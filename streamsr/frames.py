@@ -159,6 +159,41 @@ class VideoInfo:
         return 1 / self.sample_aspect if self.orientation.swaps_sides else self.sample_aspect
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a film, in absolute ticks of the file's video track: the pictures with start_pts <= pts < end_pts, None
+    for an open end. Decoding begins at the key frame `seek_pts`, None for the beginning of the file."""
+
+    start_pts: int | None = None
+    end_pts: int | None = None
+    seek_pts: int | None = None
+
+    def __post_init__(self) -> None:
+        start, end, seek = self.start_pts, self.end_pts, self.seek_pts
+        if (seek is not None and (start is None or seek > start)) or (
+            start is not None and end is not None and end <= start
+        ):
+            raise ValueError(f"not a window: {self!r}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameIndex:
+    """What the packets of a video track say, one entry per packet in decode order. `pts` (int64, ticks of
+    `time_base`), `is_key`, `is_safe` (bool: decoding may begin there, and is right from its pts on), `num_bytes`.
+    `trouble`: one line why seeking in this file cannot be trusted, "" where it can."""
+
+    pts: np.ndarray = field(repr=False)
+    is_key: np.ndarray = field(repr=False)
+    is_safe: np.ndarray = field(repr=False)
+    num_bytes: np.ndarray = field(repr=False)
+    time_base: Fraction
+    trouble: str = ""
+
+    def __post_init__(self) -> None:
+        if len({len(self.pts), len(self.is_key), len(self.is_safe), len(self.num_bytes)}) != 1:
+            raise ValueError("the columns of an index are equally long")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """A decoded picture: three planes as `layout` says, of a width x height that may change in mid-stream.

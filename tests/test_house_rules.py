@@ -23,7 +23,7 @@ SOURCES = [
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 SCRIPTS = [*sorted((ROOT / "samples").glob("*.py")), *sorted((ROOT / "weights").glob("*.py"))]
 EVERYTHING = [*SOURCES, *TESTS, *SCRIPTS]
-PARTS = ("display", "media", "models", "runtime", "upscale")
+PARTS = ("chunks", "degrade", "display", "media", "models", "runtime", "train", "upscale")
 MAX_FILE, MAX_FUNCTION, MIN_DOCUMENTED = 300, 62, 10
 """Lines."""
 VALUES = {"streamsr", "streamsr.config", "streamsr.errors", "streamsr.frames", "streamsr.report"}
@@ -31,10 +31,13 @@ VALUES = {"streamsr", "streamsr.config", "streamsr.errors", "streamsr.frames", "
 MAY_IMPORT = {
     "run_stream": {"pipelines", *PARTS},
     "pipelines": {"pipelines", *PARTS},
+    "chunks": {"chunks", "runtime"},
+    "degrade": {"degrade", "media"},
     "display": {"display"},
     "media": {"media", "runtime"},
     "models": {"models"},
     "runtime": {"runtime"},
+    "train": {"train", "degrade", "media", "models", "runtime"},
     "upscale": {"upscale", "models", "runtime"},
     "streamsr": set(),
 }

@@ -1,0 +1,1 @@
+"""A film cut into chunks, worked on by many, resumed, and joined."""

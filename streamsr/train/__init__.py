@@ -1,0 +1,1 @@
+"""Training: data, losses, two stages, distillation, and what came of it."""
