@@ -20,6 +20,11 @@ class Damage:
     first_error: str = ""
     """FFmpeg's words on the first bad packet."""
 
+    def forget(self) -> None:
+        """Nothing happened yet: what was counted so far belongs to pictures before a window, and is counted there."""
+        self.bad_packets = self.missing_stamps = self.disordered_stamps = 0
+        self.cut_short, self.first_error = False, ""
+
     def blame(self, error: str) -> None:
         self.first_error = self.first_error or error
 

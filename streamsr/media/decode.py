@@ -19,13 +19,15 @@ def only(container: Any, stream: Any) -> None:
             other.discard = Discard.all
 
 
-def decoded(container: Any, stream: Any, damage: Damage) -> Iterator[av.VideoFrame]:
+def decoded(
+    container: Any, stream: Any, damage: Damage, packets: Iterator[Any] | None = None
+) -> Iterator[av.VideoFrame]:
     """Every picture the decoder gives, in its order; errors are counted in `damage`, not raised.
 
-    `container`: av InputContainer, positioned anywhere; `stream`: one of its video streams.
-    Raises SourceError where the packets are encrypted."""
+    `container`: av InputContainer, positioned anywhere; `stream`: one of its video streams; `packets`: those of the
+    stream from there on, where somebody has begun to read them. Raises SourceError where the packets are encrypted."""
     sent = shown = None
-    for packet in _packets(container, stream, damage):
+    for packet in packets or packets_of(container, stream, damage):
         if packet.has_sidedata("encryption_info"):
             raise SourceError(
                 "the video is encrypted (DRM)", where=container.name, remedy="Only its owner can give a clear copy."
@@ -52,7 +54,7 @@ def _tail(path: str, index: int, shown: int) -> Iterator[av.VideoFrame]:
             stream.thread_type = "SLICE"
             only(container, stream)
             container.seek(shown, stream=stream, backward=True)
-            for packet in _packets(container, stream, ignored := Damage()):
+            for packet in packets_of(container, stream, ignored := Damage()):
                 for picture in _decode(stream.codec_context, packet, ignored):
                     if picture.pts is not None and picture.pts > shown:
                         yield picture
@@ -80,7 +82,8 @@ def _decode(context: Any, packet: Any | None, damage: Damage) -> list[av.VideoFr
         return []
 
 
-def _packets(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
+def packets_of(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
+    """The packets of a stream that hold something, to its end or to the first error, which `damage` notes."""
     try:
         for packet in container.demux(stream):
             if packet.size:  # the empty one at the end would flush; an empty one in the middle (AVI) must not

@@ -20,10 +20,9 @@ FIELD_ORDERS = {2: "top field first", 3: "bottom field first", 4: "top field fir
 class Deinterlacer:
     """A filter graph for pictures of one size and format. Holds one picture back until the next comes."""
 
-    def __init__(self, like: av.VideoFrame, *, everything: bool) -> None:
-        """`everything` treats pictures that are not marked as interlaced too."""
+    def __init__(self, like: av.VideoFrame) -> None:
         self._shape = shape_of(like)
-        self._waiting: deque[Timed] = deque()
+        self._waiting: deque[tuple[Timed, bool]] = deque()
         self._pushed = 0
         self._graph = graph = Graph()
         graph.threads = 1
@@ -35,16 +34,17 @@ class Deinterlacer:
             colorspace=str(int(like.colorspace)),
             range=str(int(like.color_range)),
         )
-        deint = "all" if everything else "interlaced"
-        bwdif = graph.add("bwdif", mode="send_frame", parity="auto", deint=deint)
+        # Not deint="interlaced": then the first picture that is, wherever that falls, is filtered without neighbours.
+        bwdif = graph.add("bwdif", mode="send_frame", parity="auto", deint="all")
         graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
 
     def fits(self, picture: av.VideoFrame) -> bool:
         return shape_of(picture) == self._shape
 
-    def push(self, timed: Timed) -> Iterator[Timed]:
-        """Pictures that are finished, in order. The filter counts pictures; their own times wait here."""
-        self._waiting.append(timed)
+    def push(self, timed: Timed, *, keep: bool) -> Iterator[Timed]:
+        """Pictures that are finished, in order. `keep`: this one is only a neighbour and comes out as it is. The filter
+        counts pictures; their own times wait here."""
+        self._waiting.append((timed, keep))
         self._pushed += 1
         timed.picture.pts, timed.picture.time_base = self._pushed, Fraction(1)
         self._graph.vpush(timed.picture)
@@ -63,7 +63,8 @@ class Deinterlacer:
                 picture = self._graph.vpull()
             except (av.BlockingIOError, av.EOFError):
                 return
-            yield replace(self._waiting.popleft(), picture=picture)
+            timed, keep = self._waiting.popleft()
+            yield timed if keep else replace(timed, picture=picture)
 
 
 def shape_of(picture: Any) -> tuple[object, ...]:
@@ -71,17 +72,31 @@ def shape_of(picture: Any) -> tuple[object, ...]:
 
 
 def deinterlaced(pictures: Iterable[Timed], *, everything: bool) -> Iterator[Timed]:
-    """From the first interlaced picture on (with `everything`, from the first), all pictures pass the filter."""
+    """Interlaced pictures (with `everything`, all) are filtered, the others stay the same objects.
+
+    Every result depends on its picture and the two neighbours only, so that it does not matter where in a film one
+    begins: each run of interlaced pictures has a filter of its own, which is shown the picture before and the one
+    after it. Holds one picture back."""
     filter_: Deinterlacer | None = None
+    before: Timed | None = None
+    is_after = False
     for timed in pictures:
-        if filter_ is not None and not filter_.fits(timed.picture):
+        plain = not everything and not timed.picture.interlaced_frame
+        if filter_ is not None and (not filter_.fits(timed.picture) or (is_after and plain)):
             yield from filter_.flush()
             filter_ = None
-        if filter_ is None and (everything or timed.picture.interlaced_frame):
-            filter_ = Deinterlacer(timed.picture, everything=everything)
-        if filter_ is None:
-            yield timed
-        else:
-            yield from filter_.push(timed)
+        if filter_ is None and not plain:
+            filter_ = Deinterlacer(timed.picture)
+            if before is not None and filter_.fits(before.picture):
+                yield from filter_.push(before, keep=True)
+                before = None
+        if before is not None:
+            yield before
+        before = timed if filter_ is None else None
+        if filter_ is not None:
+            yield from filter_.push(timed, keep=plain)
+        is_after = plain
+    if before is not None:
+        yield before
     if filter_ is not None:
         yield from filter_.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
@@ -22,6 +23,22 @@ MAX_SIDE = 16384
 NAMED_PROFILES = ("png", "apng")
 """Codecs whose side data is not touched: PyAV 18.1 frees the name of a PNG's ICC profile twice, and crashes."""
 NOT_A_FILM = Disposition.attached_pic | Disposition.timed_thumbnails
+
+
+def check_file(path: str) -> None:
+    """Raises SourceError for what no demuxer should be asked about: a folder, a device, nothing, an empty file."""
+    if os.path.isdir(path):
+        raise SourceError("is a folder, not a video", where=path, remedy="Name a file in it.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise SourceError("is a device or a pipe, not a file", where=path, remedy="Save it to a file first.")
+    try:
+        with open(path, "rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        reason = error.strerror or "cannot be opened"
+        raise SourceError(reason, where=path, remedy="Check the path and its permissions.") from error
+    if empty:
+        raise SourceError("the file is empty", where=path, remedy="Copy or download it again.")
 
 
 def choose_stream(container: Any, where: str) -> Any:
@@ -136,5 +153,8 @@ def hdr_of(picture: Any, codec: str) -> HdrMetadata | None:
 def _side_data(picture: Any, codec: str, name: str) -> bytes | None:
     if codec in NAMED_PROFILES:
         return None
-    found = picture.side_data.get(name)
+    try:
+        found = picture.side_data.get(name)
+    except ValueError:  # PyAV 18 reads none of it when one kind (as FFmpeg's EXIF, 31) is newer than its own list
+        return None
     return None if found is None else bytes(found)

@@ -15,7 +15,7 @@ import av
 
 from streamsr.config import SourceConfig
 from streamsr.errors import SourceError
-from streamsr.frames import Frame, Stamp, VideoInfo
+from streamsr.frames import Frame, Stamp, VideoInfo, Window
 from streamsr.media import color, dali, planes, probe
 from streamsr.media.damage import Damage
 from streamsr.media.decode import decoded, only, plain
@@ -23,6 +23,7 @@ from streamsr.media.deinterlace import FIELD_ORDERS, deinterlaced
 from streamsr.media.hardware import open_container
 from streamsr.media.siting import stated_chroma_location
 from streamsr.media.stamps import Timed, timed
+from streamsr.media.window import near, nothing_decoded, pictures_before, pictures_from_key, within
 
 Device = Literal["cpu", "cuda", "mps"]
 LOOK_AHEAD = 3
@@ -34,31 +35,51 @@ class VideoSource:
 
     `info` is complete when the object exists. `notices` (one line each) and `damage` grow until the last picture.
     `origin`: the moment in the file, in seconds, that is time 0 of the stamps; whoever copies other tracks of the same
-    file subtracts it too. `time_span`: the first pts and the end of the last picture, in ticks, after iteration."""
+    file subtracts it too. `time_span`: the first pts and the end of the last picture, in ticks, after iteration.
+
+    With a window everything said of the file is the same as without, and `frames` yields the window's part of the
+    pictures, perhaps none: same pixels, same times, indices from 0; `notices` and `damage` are those of the part."""
 
     info: VideoInfo
 
-    def __init__(self, path: str, cfg: SourceConfig, device: Device, patience_s: float) -> None:
+    def __init__(
+        self, path: str, cfg: SourceConfig, device: Device, patience_s: float, window: Window | None = None
+    ) -> None:
         self._notices: list[str] = []
         self.damage = Damage()
         self.frames_decoded = 0
         self.time_span: tuple[int, int] | None = None
-        self._path, self._cfg, self._device = path, cfg, device
-        self._container, notices = open_container(path, cfg.decoder, device, patience_s)
+        self._path, self._cfg, self._device, self._patience_s = path, cfg, device, patience_s
+        self._window = window
+        self._notices += self._open()
         try:
-            self._notices += notices
-            self._stream = probe.choose_stream(self._container, path)
             self._hardware = bool(self._stream.codec_context.is_hwaccel)
-            self._stream.thread_type = "SLICE" if self._needs_first_picture() else "AUTO"
-            only(self._container, self._stream)
+            # Before anything is decoded: what FFmpeg's threads log meanwhile waits for the interpreter's lock, and a
+            # decoder that is closed with that lock held waits for its threads, for ever.
+            self._chroma_location = stated_chroma_location(self._container, self._stream.index)
             self.origin = probe.origin_of(self._container) + Fraction(cfg.start_s).limit_denominator(1_000_000)
             self._pictures = self._start()
             self.info = self._describe()
-            self._timed = self._wanted(timed(self._pictures, self.info.time_base, self.info.rate, self.damage))
-            self._timed = chain([self._first_wanted()], self._timed)
+            if window is not None and window.seek_pts is not None:
+                self._pictures = self._at_key(window.seek_pts)
+            self._timed = timed(self._pictures, self.info.time_base, self.info.rate, self.damage)
+            self._timed = within(self._timed, *self.span_pts)
+            if window is not None:
+                self._timed = near(self._timed, window, self.damage)
+            else:
+                self._timed = chain([self._first_wanted()], self._timed)
         except BaseException:
             self._container.close()
             raise
+
+    @property
+    def span_pts(self) -> tuple[int | None, int | None]:
+        """The range that the config asks for, in the file's own ticks; None for an open end."""
+        tick, duration_s = self._stream.time_base, self._cfg.duration_s
+        start = round(self.origin / tick) if self._cfg.start_s else None
+        if duration_s is None:
+            return start, None
+        return start, round((self.origin + Fraction(duration_s).limit_denominator(1_000_000)) / tick)
 
     def frames(self) -> Iterator[Frame]:
         """All pictures in order of display. May be called once. Raises SourceError where the size becomes absurd."""
@@ -66,6 +87,8 @@ class VideoSource:
         pictures = self._in_layout(self._timed)
         if self._cfg.deinterlace is not False:
             pictures = deinterlaced(pictures, everything=self._cfg.deinterlace is True)
+        if self._window is not None:
+            pictures = within(pictures, self._window.start_pts, self._window.end_pts)
         shift = round(self.origin / tick)
         for index, item in enumerate(pictures):
             stamp = Stamp(index, item.pts - shift, item.duration, tick)
@@ -91,6 +114,18 @@ class VideoSource:
     ) -> None:
         self.close()
 
+    def _open(self) -> list[str]:
+        """Opens the file and its video track, and says what is to be said of the decoder."""
+        self._container, notices = open_container(self._path, self._cfg.decoder, self._device, self._patience_s)
+        try:
+            self._stream = probe.choose_stream(self._container, self._path)
+            self._stream.thread_type = "NONE" if self._needs_first_picture() else "AUTO"
+            only(self._container, self._stream)
+        except BaseException:
+            self._container.close()
+            raise
+        return notices
+
     def _start(self) -> Iterator[av.VideoFrame]:
         """Decoding from the beginning, or from a key frame before the range that was asked for."""
         stream, container = self._stream, self._container
@@ -99,22 +134,25 @@ class VideoSource:
         if not self._cfg.start_s or self._needs_first_picture():
             return decoded(container, stream, self.damage)
         wanted = math.floor(self.origin / stream.time_base)
-        for earlier_s in (0, 10, 120):
-            target = wanted - round(earlier_s / stream.time_base)
-            try:
-                container.seek(target, stream=stream, backward=True)
-            except av.FFmpegError:
-                continue
-            pictures = decoded(container, stream, self.damage)
-            first = next(pictures, None)
-            if first is not None and first.pts is not None and first.pts <= wanted:
-                return chain([first], pictures)
-        container.seek(0)
-        return decoded(container, stream, self.damage)
+        return pictures_before(container, stream, wanted, self.damage) or self._again()
+
+    def _at_key(self, key_pts: int) -> Iterator[av.VideoFrame]:
+        """Decoding from a window's key frame. Where that cannot be, from the beginning: slow, but the same."""
+        if self._cfg.decoder == "dali" or self._needs_first_picture():
+            return self._pictures
+        pictures = pictures_from_key(self._container, self._stream, key_pts, self.damage)
+        return pictures or self._again()
+
+    def _again(self) -> Iterator[av.VideoFrame]:
+        """Decoding from the beginning of the file, opened anew: some cannot even seek to there."""
+        self._container.close()
+        self._open()
+        return decoded(self._container, self._stream, self.damage)
 
     def _needs_first_picture(self) -> bool:
         """H.264 in 4:4:4: x264 before build 151 is decoded right only by a decoder that read its version in the very
-        first picture, which neither a seek nor the other frame threads do (FFmpeg 5.1 and 8.1 show broken blocks)."""
+        first picture, which neither a seek nor other threads do (FFmpeg 5.1 and 8.1 show broken blocks, not the same
+        ones each time)."""
         context = self._stream.codec_context
         return bool(context.name == "h264" and (context.pix_fmt or "").startswith("yuv444"))
 
@@ -124,7 +162,7 @@ class VideoSource:
         probe.check_size(stream.width, stream.height, path)
         head = list(islice(self._pictures, LOOK_AHEAD))
         if not head:
-            raise self._nothing_decoded()
+            raise self._nothing(self._cfg.model_copy(update={"duration_s": None}))
         rate = probe.rate_of(stream, [picture.pts for picture in head if picture.pts is not None])
         self._pictures = chain(head, self._pictures)
         first = head[0]
@@ -138,7 +176,7 @@ class VideoSource:
             codec=context.name,
             is_rgb=layout.is_rgb,
             upright_size=upright,
-            chroma_location=stated_chroma_location(self._container, stream.index),
+            chroma_location=self._chroma_location,
         )
         duration_s = self._wanted_duration(probe.duration_of(self._container, stream))
         interlaced = first.interlaced_frame or context.field_order in FIELD_ORDERS
@@ -191,28 +229,16 @@ class VideoSource:
         rest_s = max(0.0, whole_s - self._cfg.start_s)
         return rest_s if self._cfg.duration_s is None else min(rest_s, self._cfg.duration_s)
 
-    def _wanted(self, pictures: Iterator[Timed]) -> Iterator[Timed]:
-        """Pictures that begin inside the range that was asked for."""
-        tick = self.info.time_base
-        start = round(self.origin / tick) if self._cfg.start_s else None
-        end = None
-        if self._cfg.duration_s is not None:
-            end = round((self.origin + Fraction(self._cfg.duration_s).limit_denominator(1_000_000)) / tick)
-        for item in pictures:
-            if end is not None and item.pts >= end:
-                return
-            if start is None or item.pts >= start:
-                yield item
-
     def _in_layout(self, pictures: Iterator[Timed]) -> Iterator[Timed]:
         info, context = self.info, self._stream.codec_context
         converter = planes.LayoutConverter(info.layout, info.color.matrix)
         announced = False
-        for item in pictures:
+        for number, item in enumerate(pictures):
             picture = item.picture
             if picture.interlaced_frame and not info.interlaced and self._cfg.deinterlace is None and not announced:
                 announced = True
-                self._notices.append(f"interlaced from picture {self.frames_decoded} on: deinterlaced with bwdif")
+                where = f"from picture {number} on" if self._window is None else "in places"
+                self._notices.append(f"interlaced {where}: deinterlaced with bwdif")
             probe.check_size(picture.width, picture.height, info.path)
             full = color.is_full_range(picture, context, codec=info.codec, is_rgb=info.layout.is_rgb)
             yield Timed(converter.convert(picture, full_range=full), item.pts, item.duration)
@@ -220,49 +246,31 @@ class VideoSource:
     def _first_wanted(self) -> Timed:
         first = next(self._timed, None)
         if first is None:
-            raise self._nothing_in_range()
+            raise self._nothing(self._cfg)
         return first
 
-    def _nothing_in_range(self) -> SourceError:
-        start_s, duration_s = self._cfg.start_s, self._cfg.duration_s
-        if duration_s is None:
-            return self._nothing_decoded()
-        return SourceError(
-            f"there is no picture between {start_s:g} s and {start_s + duration_s:g} s{self._length()}",
-            where=self._path,
-            remedy="Choose an earlier start, or a longer duration.",
-        )
-
-    def _length(self) -> str:
+    def _nothing(self, cfg: SourceConfig) -> SourceError:
         whole_s = probe.duration_of(self._container, self._stream)
-        return f": it lasts {whole_s:.2f} s" if whole_s else ""
-
-    def _nothing_decoded(self) -> SourceError:
-        if self._cfg.start_s:
-            return SourceError(
-                f"there is no picture at or after {self._cfg.start_s:g} s{self._length()}",
-                where=self._path,
-                remedy="Choose an earlier start.",
-            )
-        says = f"; FFmpeg says: {self.damage.first_error}" if self.damage.first_error else ""
-        return SourceError(
-            f"no picture could be decoded{says}",
-            where=self._path,
-            remedy="The file is damaged or has an empty video track: get it again.",
-        )
+        return nothing_decoded(self._path, cfg, whole_s, self.damage)
 
 
 def open_source(
-    path: str | Path, cfg: SourceConfig, *, device: Device = "cpu", patience_s: float = 60.0
+    path: str | Path,
+    cfg: SourceConfig,
+    *,
+    device: Device = "cpu",
+    patience_s: float = 60.0,
+    window: Window | None = None,
 ) -> VideoSource:
-    """Open a media file for upscaling. `device`: where pictures go, for `cfg.decoder` "auto".
+    """Open a media file for upscaling. `device`: where pictures go, for `cfg.decoder` "auto". `window`: the part of
+    the film to give; one without pictures is no error.
 
     Raises SourceError with what is wrong, where, and what to do: no such file, a folder, unreadable, empty, not a
     media file, no video track, nothing decodable, encrypted, absurd size, start beyond the end."""
     where = os.fspath(path)
-    _check_file(where)
+    probe.check_file(where)
     try:
-        return VideoSource(where, cfg, device, patience_s)
+        return VideoSource(where, cfg, device, patience_s, window)
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, SourceError):
             raise
@@ -271,18 +279,3 @@ def open_source(
             where=where,
             remedy="It may be incomplete, or not video at all: try to play it.",
         ) from error
-
-
-def _check_file(path: str) -> None:
-    if os.path.isdir(path):
-        raise SourceError("is a folder, not a video", where=path, remedy="Name a file in it.")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise SourceError("is a device or a pipe, not a file", where=path, remedy="Save it to a file first.")
-    try:
-        with open(path, "rb") as file:
-            empty = not file.read(1)
-    except OSError as error:
-        reason = error.strerror or "cannot be opened"
-        raise SourceError(reason, where=path, remedy="Check the path and its permissions.") from error
-    if empty:
-        raise SourceError("the file is empty", where=path, remedy="Copy or download it again.")
