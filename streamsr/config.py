@@ -247,6 +247,8 @@ def _explain(error: ValidationError, keys: Mapping[str, str], where: str) -> Con
     if first["type"] == "extra_forbidden":
         return ConfigError(f"unknown key {key!r}", where=where, remedy=_did_you_mean(key, keys))
     message = str(first["msg"]).removeprefix("Value error, ")
+    if isinstance(first.get("input"), dict):  # sections that do not fit together: nobody wants to read them all
+        return ConfigError(f"{key}: {message}".removeprefix(": "), where=where)
     return ConfigError(f"{key} = {first.get('input')!r} is wrong: {message}", where=where)
 
 
