@@ -16,16 +16,24 @@ import click
 
 import streamsr
 from pipelines.files import check_target, plan_files
+from pipelines.outcome import outcome_of
 from pipelines.reports import ReportFile
-from pipelines.verbs import ConfiguredCommand, VerbGroup, usage_line
+from pipelines.several import Listed, work_through
+from pipelines.verb_chunked import chunked
+from pipelines.verb_degrade import degrade
+from pipelines.verb_evaluate import evaluate
+from pipelines.verb_prepare import prepare
+from pipelines.verb_train import train
+from pipelines.verbs import ConfiguredCommand, VerbGroup
 from streamsr.display.table import show_table
-from streamsr.errors import ConfigError, Interrupted, SomeFailed, StreamSRError
+from streamsr.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from streamsr.config import JobConfig
     from streamsr.display.progress import Display
+    from streamsr.report import Report
 
 # torch, av, pydantic and rich are imported inside the verbs: `--help` and the encoder's process do without them.
 
@@ -63,59 +71,31 @@ def upscale(
     from pipelines.options import job_config
 
     cfg = job_config(preset, assignments, given)
-    pairs = plan_files(paths[:-1], paths[-1])
-    if len(pairs) == 1:
-        check_target(pairs[0][1], overwrite=cfg.output.overwrite)
+    entries = Listed(plan_files(paths[:-1], paths[-1]))
+    if entries.is_alone:
+        check_target(next(iter(entries)).target, overwrite=cfg.output.overwrite)
 
     from streamsr.display.progress import open_display
 
     _offer_weights(cfg)
-    reports = ReportFile(cfg.output.report, is_list=len(pairs) > 1)
+    reports = ReportFile(cfg.output.report, is_list=not entries.is_alone)
+    overwrite, debug = cfg.output.overwrite, cfg.run.debug
     with open_display(cfg.run.progress, sys.stdout, sys.stderr) as display:
-        ctx.exit(_upscale_each(cfg, pairs, display, reports))
+        work = partial(_upscale, cfg, display)
+        ctx.exit(work_through(entries, work, display, reports, overwrite=overwrite, debug=debug, done="upscaled"))
 
 
-def _upscale_each(cfg: JobConfig, pairs: list[tuple[Path, Path]], display: Display, reports: ReportFile) -> int:
-    """Upscale the pairs one after the other. Returns the exit code: that of the failure, or SomeFailed's of several."""
-    counts = {"upscaled": 0, "skipped": 0, "failed": 0}
-    for number, (source, target) in enumerate(pairs, start=1):
-        if len(pairs) > 1:
-            place = f"[{number}/{len(pairs)}]"
-            if target.exists() and not cfg.output.overwrite:
-                display.notice(f"{place} {source.name}: finished already, skipped ({target})")
-                counts["skipped"] += 1
-                continue
-            display.notice(f"{place} {source} -> {target}")
-        code, is_stopped = _upscale_one(cfg, source, target, display, reports)
-        if len(pairs) == 1:
-            return code
-        counts["failed" if code else "upscaled"] += 1
-        if is_stopped:
-            if target.exists() and code == 0:
-                # Under its own name it would be taken for finished, and skipped, the next time.
-                display.notice(f"{target.name} is not whole: kept as {target.replace(_stopped_name(target)).name}")
-            display.notice(f"stopped: {len(pairs) - number} of {len(pairs)} files were not begun")
-            return Interrupted.exit_code
-    display.notice(", ".join(f"{count} {what}" for what, count in counts.items()) + f" of {len(pairs)} files")
-    return SomeFailed.exit_code if counts["failed"] else 0
+def _upscale(cfg: JobConfig, display: Display, source: Path, target: Path) -> Report:
+    from pipelines.upscale import upscale_file
+
+    return upscale_file(cfg, source, target, display)
 
 
-def _stopped_name(target: Path) -> Path:
-    return target.with_name(f"{target.stem}.stopped{target.suffix}")
-
-
-def _upscale_one(cfg: JobConfig, source: Path, target: Path, display: Display, reports: ReportFile) -> tuple[int, bool]:
-    """(exit code, whether the user stopped it). A failure is shown, not raised: the next file must have its turn."""
-    try:
-        from pipelines.upscale import upscale_file
-
-        report = upscale_file(cfg, source, target, display)
-        reports.add(report)
-    except (Exception, KeyboardInterrupt) as error:
-        code, line = _verdict(error)
-        display.failed(str(source), line, code, traceback.format_exc() if cfg.run.debug else "")
-        return code, code == Interrupted.exit_code
-    return 0, bool(report.facts["timing"]["stopped_early"])
+cli.add_command(chunked)
+cli.add_command(degrade)
+cli.add_command(train)
+cli.add_command(evaluate)
+cli.add_command(prepare)
 
 
 @cli.command(cls=ConfiguredCommand, table="none")
@@ -206,16 +186,25 @@ def _advance(bars: Progress, task: TaskID, done: int, total: int | None) -> None
 @click.option(
     "--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Time for each measurement."
 )
+@click.option(
+    "--chunked", "is_chunked", is_flag=True, help="What more workers gain, and what cutting and joining cost."
+)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def bench(
-    clip: Path | None, seconds: float, as_json: bool, preset: str | None, assignments: tuple[str, ...], **given: Any
+    clip: Path | None,
+    seconds: float,
+    is_chunked: bool,
+    as_json: bool,
+    preset: str | None,
+    assignments: tuple[str, ...],
+    **given: Any,
 ) -> None:
     """How fast this machine is, stage by stage."""
-    from pipelines.bench import run
+    from pipelines import bench, bench_chunks
     from pipelines.options import job_config
 
     cfg = job_config(preset, assignments, given)
-    records = run(cfg, clip, seconds, _tell)
+    records = (bench_chunks if is_chunked else bench).run(cfg, clip, seconds, _tell)
     if as_json:
         click.echo(json.dumps(records, indent=2, default=str))
     elif records:
@@ -228,21 +217,6 @@ def _tell(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _verdict(error: BaseException) -> tuple[int, str]:
-    """(exit code, one line) of anything that can end a job."""
-    match error:
-        case StreamSRError():
-            return error.exit_code, str(error)
-        case click.UsageError():
-            return error.exit_code, usage_line(error)
-        case click.ClickException():
-            return error.exit_code, error.format_message()
-        case KeyboardInterrupt() | click.Abort():
-            return Interrupted.exit_code, "stopped by the user"
-    words = " ".join(f"{type(error).__name__}: {error}".split())
-    return 1, f"internal error: {words}; run again with --debug and report"
-
-
 def _guarded(call: Callable[[], Any], *, debug: bool) -> int:
     """The exit code of `call`; what it raises becomes one line on stderr."""
     try:
@@ -252,7 +226,7 @@ def _guarded(call: Callable[[], Any], *, debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Exception, KeyboardInterrupt) as error:
-        code, line = _verdict(error)
+        code, line = outcome_of(error)
         if debug and not isinstance(error, click.ClickException):
             click.echo(traceback.format_exc(), err=True)
         click.echo(f"error: {line}", err=True)

@@ -41,6 +41,22 @@ def device(text: str) -> str:
     return f"cuda:{words}" if all(part.isdigit() for part in words.split(",")) else words
 
 
+def gpu_numbers(text: str) -> str:
+    """A click type: numbers of GPUs, as "0,1,3"; spaces are dropped."""
+    words = text.replace(" ", "").removeprefix("cuda:")
+    if not words or not all(part.isdigit() for part in words.split(",")):
+        raise click.BadParameter(f"{text!r} is not a list of GPU numbers; write 0,1,3")
+    return words
+
+
+def parse_length(text: str) -> float:
+    """Seconds from "10s", "10" or "1:30". Raises ValueError."""
+    seconds = parse_time(text.strip().removesuffix("s"))
+    if seconds <= 0:
+        raise ValueError("a chunk has to be longer than nothing")
+    return seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option: its spellings, the config key it sets, and how its value reads."""
@@ -58,7 +74,7 @@ class Option:
         """`words`, else the key's own documentation, and the default that a job has without the option."""
         section, name = self.key.split(".")
         default = getattr(getattr(JobConfig(), section), name)
-        shown = "" if default is None or self.is_switch else f"  [default: {default}]"
+        shown = "" if default in (None, "") or self.is_switch else f"  [default: {default}]"
         return (self.words or config_keys()[self.key]) + shown
 
 
@@ -101,9 +117,25 @@ BENCH = tuple(
     if option.key.split(".")[1]
     in ("model", "to", "scale", "codec", "preset", "encoder", "device", "precision", "batch", "tile")
 )
+CHUNKED = (
+    *UPSCALE,
+    Option("Chunks", ("--chunk",), "chunks.chunk_s", checked(parse_length), "TIME"),
+    Option("Chunks", ("--gpus",), "chunks.gpus", gpu_numbers, "0,1,.."),
+    Option("Chunks", ("--workers-per-gpu",), "chunks.workers_per_gpu", click.IntRange(0, 64), "NUMBER"),
+    Option("Chunks", ("--scenes",), "chunks.scenes", is_switch=True),
+    Option("Chunks", ("--work-dir",), "chunks.work_dir", metavar="DIR"),
+    Option(
+        "Chunks",
+        ("--resume/--fresh",),
+        "chunks.resume",
+        is_switch=True,
+        words="Only go on with earlier work, or begin anew; without it: goes on where the work folder fits.",
+    ),
+    Option("Chunks", ("--ray",), "chunks.ray", metavar="ADDRESS"),
+    Option("Chunks", ("--transport",), "chunks.transport", click.Choice(("shared", "objects"))),
+)
 
-
-TABLES = {"upscale": UPSCALE, "bench": BENCH, "none": ()}
+TABLES = {"upscale": UPSCALE, "bench": BENCH, "chunked": CHUNKED, "none": ()}
 
 
 def click_options(table: str) -> dict[str, list[click.Option]]:

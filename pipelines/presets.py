@@ -6,13 +6,13 @@ import difflib
 from pathlib import Path
 
 from streamsr.errors import ConfigError
-from streamsr.models.locations import embedded_dir
+from streamsr.installed import installed_dir
 
 
 def preset_names() -> dict[str, Path]:
     """Every preset, name -> file."""
     # Presets lie beside the embedded weights, in a checkout as well as where `pip install` puts data files.
-    return {file.stem: file for file in sorted((embedded_dir().parent / "configs").glob("*.toml"))}
+    return {file.stem: file for file in sorted((installed_dir() / "configs").glob("*.toml"))}
 
 
 def find_config(name: str | None) -> Path | None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from streamsr.config import load_as
 from streamsr.errors import ConfigError
-from streamsr.models.locations import embedded_dir
+from streamsr.installed import installed_dir
 from streamsr.train.config import TrainConfig
 
 
 def train_presets() -> dict[str, Path]:
     """Every configuration that comes with streamsr, name -> file."""
-    return {file.stem: file for file in sorted((embedded_dir().parent / "configs" / "train").glob("*.toml"))}
+    return {file.stem: file for file in sorted((installed_dir() / "configs" / "train").glob("*.toml"))}
 
 
 def read_config(reference: str, assignments: tuple[str, ...]) -> tuple[TrainConfig, str]:

@@ -11,48 +11,32 @@ from typing import Any
 import torch
 
 import streamsr
-from streamsr.config import JobConfig
+from pipelines.decide import Job
 from streamsr.errors import FrameMismatch
 from streamsr.frames import ColorTags, PixelLayout, VideoInfo
+from streamsr.media.damage import Damage
 from streamsr.media.encode import EncodeStats
-from streamsr.media.encoders import EncoderSettings
 from streamsr.media.sink import Sink
 from streamsr.media.source import VideoSource
 from streamsr.media.trials import library_versions
-from streamsr.models.weights import Network
 from streamsr.report import Report
 from streamsr.runtime.meters import Reading
-from streamsr.upscale.device import DevicePlan, precision_name
-from streamsr.upscale.memory import Budget
-from streamsr.upscale.target import Target
+from streamsr.upscale.device import precision_name
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """Everything that was decided before the first frame."""
+class Decoded:
+    """What came out of the source. `span`: its first pts and the end of its last picture, in ticks, None if empty."""
 
-    cfg: JobConfig
-    source: VideoSource
-    sink: Sink
-    network: Network
-    plan: DevicePlan
-    target: Target
-    settings: EncoderSettings
-    budget: Budget
+    frames: int
+    span: tuple[int, int] | None
+    damage: Damage
+    notices: tuple[str, ...]
 
-    def choices(self) -> list[str]:
-        """A line for each choice a user may want to know of, before the work begins."""
-        info, target = self.source.info, self.target
-        width, height = info.upright_size
-        lines = [
-            f"{width}x{height} -> {target.width}x{target.height} with {self.network.name} "
-            f"x{target.network_scale} on {self.plan.why}",
-            self.settings.description,
-        ]
-        needed = max(target.width / width, target.height / height)
-        if needed > target.network_scale * 1.01:
-            lines.append(f"the network gives x{target.network_scale}; the rest of x{needed:.2f} is plain resizing")
-        return lines
+    @classmethod
+    def of(cls, source: VideoSource) -> Decoded:
+        """Of a source that has been read to its end."""
+        return cls(source.frames_decoded, source.time_span, source.damage, tuple(source.notices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,40 +50,42 @@ class Measured:
     elapsed_s: float
 
 
-def report_on(job: Job, measured: Measured) -> Report:
+def report_on(job: Job, sink: Sink, decoded: Decoded, measured: Measured) -> Report:
     """The verdict on a file that is written and read back. Raises FrameMismatch if frames in and out differ."""
-    verdict = job.sink.verdict
+    verdict = sink.verdict
     assert verdict is not None
-    frames_in, frames_out = job.source.frames_decoded, verdict.pictures
+    frames_in, frames_out = decoded.frames, verdict.pictures
     if frames_in != frames_out:
         raise FrameMismatch(f"{frames_in} frames were decoded, {frames_out} are in the output", stage="mux")
     stamps = "times identical" if verdict.identical_stamps else f"times within {verdict.worst_stamp_s * 1e3:.2g} ms"
-    target, elapsed_s = job.target, measured.elapsed_s
+    target, elapsed_s = job.treatment.target, measured.elapsed_s
     rate = frames_out / elapsed_s
     summary = (
-        f"{job.sink.target.name}: {target.width}x{target.height}, {frames_out} frames in and out, {stamps}, "
+        f"{sink.target.name}: {target.width}x{target.height}, {frames_out} frames in and out, {stamps}, "
         f"A/V offset {verdict.sync_error_s * 1e3:+.1f} ms, {elapsed_s:.1f} s ({rate:.2f} fps)"
     )
-    facts = _facts(job, measured)
-    return Report(job.source.info.path, str(job.sink.target), frames_in, frames_out, elapsed_s, summary, facts)
+    facts = _facts(job, sink, decoded, measured)
+    return Report(job.treatment.info.path, str(sink.target), frames_in, frames_out, elapsed_s, summary, facts)
 
 
-def _facts(job: Job, measured: Measured) -> dict[str, Any]:
-    info, verdict, target, span = job.source.info, job.sink.verdict, job.target, job.source.time_span
+def _facts(job: Job, sink: Sink, decoded: Decoded, measured: Measured) -> dict[str, Any]:
+    treatment, network, plan = job.treatment, job.means.network, job.means.plan
+    verdict, span = sink.verdict, decoded.span
+    info, target, settings, budget = treatment.info, treatment.target, treatment.settings, treatment.budget
     assert verdict is not None
     return {
-        "source": _source_facts(info) | {"frames": job.source.frames_decoded, "damage": asdict(job.source.damage)},
+        "source": _source_facts(info) | {"frames": decoded.frames, "damage": asdict(decoded.damage)},
         "output": {
-            "path": str(job.sink.target),
-            "bytes": job.sink.target_bytes,
+            "path": str(sink.target),
+            "bytes": sink.target_bytes,
             "frames": verdict.pictures,
             "duration_s": verdict.duration_s,
             "size": [target.width, target.height],
             "sample_aspect": str(target.sample_aspect),
-            "color": _color_facts(job.settings.layout, job.settings.color),
-            "codec": job.settings.codec,
-            "encoder": job.settings.encoder,
-            "encoder_options": dict(job.settings.options),
+            "color": _color_facts(settings.layout, settings.color),
+            "codec": settings.codec,
+            "encoder": settings.encoder,
+            "encoder_options": dict(settings.options),
         },
         "timing": {
             "video_duration_in_s": float((span[1] - span[0]) * info.time_base) if span else None,
@@ -108,22 +94,22 @@ def _facts(job: Job, measured: Measured) -> dict[str, Any]:
             "container_tick_s": verdict.tick_s,
             "container_shift_s": verdict.shift_s,
             "av_offset_error_s": verdict.sync_error_s,
-            "stopped_early": job.sink.is_stopped,
+            "stopped_early": sink.is_stopped,
         },
-        "streams": [asdict(fate) for fate in job.sink.streams],
-        "notices": [*job.source.notices, *job.sink.notices],
+        "streams": [asdict(fate) for fate in sink.streams],
+        "notices": [*decoded.notices, *sink.notices],
         "model": {
-            "name": job.network.name,
-            "sha256": job.network.sha256,
-            "architecture": str(job.network.architecture),
+            "name": network.name,
+            "sha256": network.sha256,
+            "architecture": str(network.architecture),
             "runs_at": target.network_scale,
-            "denoise": job.network.denoise,
+            "denoise": network.denoise,
         },
         "compute": {
-            "device": [str(device) for device in job.plan.devices],
-            "precision": precision_name(job.plan.dtype),
-            "batch": job.budget.batch,
-            "tile": job.budget.tile,
+            "device": [str(device) for device in plan.devices],
+            "precision": precision_name(plan.dtype),
+            "batch": budget.batch,
+            "tile": budget.tile,
         },
         "speed": {
             "elapsed_s": measured.elapsed_s,

@@ -27,6 +27,22 @@ def estimate_total(info: VideoInfo) -> int | None:
     return None
 
 
+class Speed:
+    """Pictures per second over the last SPEED_WINDOW_S."""
+
+    def __init__(self, frames: int = 0) -> None:
+        self._recent = deque([(time.monotonic(), frames)])
+
+    def note(self, frames: int) -> float:
+        """The speed, now that so many are done altogether."""
+        now = time.monotonic()
+        self._recent.append((now, frames))
+        while len(self._recent) > 2 and self._recent[0][0] < now - SPEED_WINDOW_S:
+            self._recent.popleft()
+        since, before = self._recent[0]
+        return max(0.0, (frames - before) / max(now - since, 1e-6))
+
+
 class Ticker:
     """Counts packets on their way to the file and tells the watcher, from a thread of the crew. `notices` are lists
     that grow while the job runs; what is new in them is passed on."""
@@ -40,7 +56,7 @@ class Ticker:
         self._frames = 0
         self.first_picture_s: float | None = None
         """From the start of the process to the first upscaled picture."""
-        self._recent = deque([(self._started, 0)])
+        self._speed = Speed()
 
     def noting_first(self, pictures: Iterator[Upscaled]) -> Iterator[Upscaled]:
         """The pictures, unchanged."""
@@ -76,11 +92,7 @@ class Ticker:
 
     def _now(self) -> Progress:
         now, frames = time.monotonic(), self._frames
-        self._recent.append((now, frames))
-        while len(self._recent) > 2 and self._recent[0][0] < now - SPEED_WINDOW_S:
-            self._recent.popleft()
-        since, before = self._recent[0]
-        fps = (frames - before) / max(now - since, 1e-6)
+        fps = self._speed.note(frames)
         left = None if self._total is None else max(0, self._total - frames)
         return Progress(
             file=self._file,

@@ -16,6 +16,10 @@ A message has three parts: what happened, where, and what to do about it.
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 
 class StreamSRError(Exception):
     """Base of all errors meant for users. `str()` is one line: what (where): remedy."""
@@ -82,3 +86,17 @@ class SomeFailed(StreamSRError):
 
 class Interrupted(StreamSRError):
     exit_code = 130
+
+
+def as_sink_error(error: Exception, target: Path, remedy: str = "Choose another place for the output.") -> SinkError:
+    """`error`, which a write to `target` raised, in our words. A SinkError is returned as it is."""
+    if isinstance(error, SinkError):
+        return error
+    code = getattr(error, "errno", None)
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return SinkError("no space left on the device", where=str(target.parent), remedy="Free some space.")
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        what = f"may not write: {os.strerror(code)}"
+        return SinkError(what, where=str(target), remedy="Choose another folder, or change its permissions.")
+    reason = getattr(error, "strerror", None) or str(error)
+    return SinkError(f"cannot write: {reason}", where=str(target), remedy=remedy)

@@ -16,6 +16,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure: pytest's own timeout bounds every test.
+settings.register_profile("streamsr", deadline=None)
+settings.load_profile("streamsr")
 
 GRACE_S = 3.0
 LIBRARY_PROCESSES = ("multiprocessing.resource_tracker", "torch/_inductor/compile_worker")

@@ -26,7 +26,7 @@ EVERYTHING = [*SOURCES, *TESTS, *SCRIPTS]
 PARTS = ("chunks", "degrade", "display", "media", "models", "runtime", "train", "upscale")
 MAX_FILE, MAX_FUNCTION, MIN_DOCUMENTED = 300, 62, 10
 """Lines."""
-VALUES = {"streamsr", "streamsr.config", "streamsr.errors", "streamsr.frames", "streamsr.report"}
+VALUES = {"streamsr", "streamsr.config", "streamsr.errors", "streamsr.frames", "streamsr.installed", "streamsr.report"}
 
 MAY_IMPORT = {
     "run_stream": {"pipelines", *PARTS},
@@ -49,11 +49,24 @@ CLI_OPTIONS = {
         " --help --model --no-deinterlace --overwrite --pix-fmt --precision --preset --progress --quality --report"
         " --scale --set --start --tile --to -dn -g -h -n -s -t"
     ),
+    "chunked": (
+        "--audio --batch --chunk --codec --config --debug --decoder --deinterlace --denoise --device --duration --encoder"
+        " --fresh --gpus --help --model --no-deinterlace --overwrite --pix-fmt --plan-only --precision --preset --progress"
+        " --quality --queue --ray --report --resume --scale --scenes --set --start --tile --to --transport --work-dir"
+        " --workers-per-gpu -dn -g -h -n -s -t"
+    ),
     "doctor": "--config --help --json --set -h",
     "bench": (
-        "--batch --clip --codec --config --device --encoder --help --json --model --precision --preset --scale"
-        " --seconds --set --tile --to -g -h -n -s -t"
+        "--batch --chunked --clip --codec --config --device --encoder --help --json --model --precision --preset"
+        " --scale --seconds --set --tile --to -g -h -n -s -t"
     ),
+    "degrade": "--debug --grid --help --overwrite --recipe --scale --seed --set --steps -h",
+    "evaluate": (
+        "--count --crop --debug --device --flicker --held-out --help --jpeg --max-side --niqe --out --pairs --pictures"
+        " --recipe --scale --seed --smaller --teacher -h -i"
+    ),
+    "prepare": "--debug --help --part --scales --shortest-edge --step -h",
+    "train": "--debug --fresh --help --out --resume --set -h",
     "models list": "--help --json -h",
     "models info": "--help -h",
     "models pull": "--help -h",
@@ -121,6 +134,12 @@ def test_monopolies_on_libraries() -> None:
         # The report of a job states PyAV's version, which needs the import but opens nothing.
         if "av" in tops and part_of(path) != "media":
             wrong.append(f"{name_of(path)} imports av")
+        only_there = {"ray": "streamsr/chunks/cluster", "basicsr": "streamsr/degrade/reference.py"}
+        wrong += [
+            f"{name_of(path)} imports {top}"
+            for top, place in only_there.items()
+            if top in tops and not name_of(path).startswith(place)
+        ]
         if part_of(path) == "runtime":
             wrong += [f"{name_of(path)} imports {top}" for top in tops - {*sys.stdlib_module_names, "streamsr"}]
         if "torch" in tops and part_of(path) in ("display", "run_stream", "streamsr"):

@@ -12,8 +12,8 @@ from cv2.utils import logging
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streamsr.errors import ConfigError, SourceError
-from streamsr.media.target import TargetFile, as_sink_error
+from streamsr.errors import ConfigError, SourceError, as_sink_error
+from streamsr.media.target import TargetFile
 
 _SUFFIXES = ".avif .bmp .heic .heif .jfif .jp2 .jpeg .jpg .jxl .pgm .png .ppm .tif .tiff .webp"
 PICTURE_SUFFIXES = frozenset(_SUFFIXES.split())

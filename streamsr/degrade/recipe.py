@@ -7,8 +7,6 @@ one."""
 from __future__ import annotations
 
 import difflib
-import site
-import sysconfig
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 from streamsr.config import Section, load_as
 from streamsr.degrade.video_recipe import Video
 from streamsr.errors import ConfigError
+from streamsr.installed import installed_dir
 
 Mode = Literal["area", "bilinear", "bicubic", "smooth bilinear", "smooth bicubic"]
 """Ways of resizing. The smooth ones are antialiased, as good scalers are; the published recipe has the others."""
@@ -171,13 +170,8 @@ class Recipe(Section):
 
 
 def recipe_names() -> dict[str, Path]:
-    """Every recipe that comes with streamsr, name -> file: of the source checkout, or of the installation."""
-    folder = Path(__file__).parents[2]
-    if not (folder / "pyproject.toml").is_file():
-        roots = [sysconfig.get_path("data"), site.getuserbase()]  # pip install, pip install --user
-        shares = [Path(root) / "share" / "streamsr" for root in roots]
-        folder = next((share for share in shares if share.is_dir()), shares[0])
-    return {file.stem: file for file in sorted((folder / "configs" / "degrade").glob("*.toml"))}
+    """Every recipe that comes with streamsr, name -> file."""
+    return {file.stem: file for file in sorted((installed_dir() / "configs" / "degrade").glob("*.toml"))}
 
 
 def load_recipe(name_or_path: str, assignments: tuple[str, ...] = ()) -> Recipe:

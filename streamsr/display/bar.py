@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePath
-from typing import TextIO
+from typing import Self, TextIO
 
 from rich.console import Console
 from rich.control import Control
@@ -26,10 +27,10 @@ class Bar:
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False, emoji=False, markup=False, soft_wrap=False)
         self._live: Live | None = None
-        self._width = 0
+        self._width = self._height = 0
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -37,19 +38,25 @@ class Bar:
             self._clear()
 
     def progress(self, now: Progress) -> None:
+        shown = replace(now, file=self._shown(PurePath(now.file).name))
+        self._draw(lambda width, _: bar_row(shown, width))
+
+    def _draw(self, table_for: Callable[[int, int], Table]) -> None:
+        """Draws the table that `table_for` gives for a terminal of that width and height, over the one before. None of
+        its rows may be wider than the terminal."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             width = self._console.width
-            row = bar_row(replace(now, file=self._shown(PurePath(now.file).name)), width)
+            table = table_for(width, self._console.height)
             if self._live is not None and width < self._width:
-                # The terminal has wrapped the old row onto several; the lowest is erased by the next drawing.
-                wrapped = -(-(self._width - 1) // width) - 1
+                # The terminal has wrapped each old row onto several; the lowest are erased by the next drawing.
+                wrapped = self._height * (-(-(self._width - 1) // width) - 1)
                 erase = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)) * wrapped
                 self._console.control(Control(*erase))
-            self._width = width
+            self._width, self._height = width, table.row_count
             if self._live is None:
-                self._live = Live(row, console=self._console, auto_refresh=False, transient=True)
+                self._live = Live(table, console=self._console, auto_refresh=False, transient=True)
                 self._live.start()
-            self._live.update(row, refresh=True)
+            self._live.update(table, refresh=True)
 
     def notice(self, text: str) -> None:
         self._say(Text(self._shown(text), style="yellow"))

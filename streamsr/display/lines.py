@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 from streamsr.display.words import printable, progress_line
 from streamsr.report import Progress, Report
@@ -34,7 +34,7 @@ class Silent:
     def __init__(self, errors: TextIO) -> None:
         self._errors = LineWriter(errors)
 
-    def __enter__(self) -> Silent:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,9 +66,13 @@ class Plain(Silent):
         self._lines.write(printable(text))
 
     def progress(self, now: Progress) -> None:
+        self.line_now_and_then(lambda: progress_line(now))
+
+    def line_now_and_then(self, line: Callable[[], str]) -> None:
+        """Writes `line()` if `every_s` seconds have passed since the last one."""
         if self._clock() >= self._next_s:
             self._next_s = self._clock() + self._every_s
-            self._lines.write(progress_line(now))
+            self._lines.write(line())
 
     def done(self, report: Report) -> None:
         self._lines.write(printable(report.summary))

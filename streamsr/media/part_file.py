@@ -27,9 +27,8 @@ from typing import IO
 
 import numpy as np
 
-from streamsr.errors import FrameMismatch, SinkError, StreamSRError
+from streamsr.errors import FrameMismatch, SinkError, StreamSRError, as_sink_error
 from streamsr.frames import Packet
-from streamsr.media.target import as_sink_error
 from streamsr.runtime.meters import pulse
 
 VERSION = 1

@@ -12,11 +12,11 @@ import av
 import numpy as np
 from av.filter import Graph
 
-from streamsr.errors import ConfigError, FrameMismatch
+from streamsr.errors import ConfigError, FrameMismatch, as_sink_error
 from streamsr.frames import MATRIX_BT709
 from streamsr.media.chroma import Picture, padded
 from streamsr.media.color import RANGE_LIMITED
-from streamsr.media.target import TargetFile, as_sink_error
+from streamsr.media.target import TargetFile
 
 LOSSLESS, PLAYABLE = (".mkv",), (".mp4", ".mov", ".m4v")
 CRF = "6"

@@ -18,13 +18,13 @@ from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from streamsr.config import OutputConfig
-from streamsr.errors import ConfigError, Interrupted, SinkError, SourceError, StreamSRError
+from streamsr.errors import ConfigError, Interrupted, SinkError, SourceError, StreamSRError, as_sink_error
 from streamsr.frames import Packet, VideoInfo
 from streamsr.media.containers import container_of
 from streamsr.media.encode import add_encoded_stream
 from streamsr.media.streams import StreamFate, decide
 from streamsr.media.tags import chapters_within, foreign_tags, kept_tags
-from streamsr.media.target import TargetFile, as_sink_error
+from streamsr.media.target import TargetFile
 from streamsr.media.tracks import OtherTracks, seek_before
 from streamsr.media.verify import Expectation, Verdict, verify
 from streamsr.runtime.meters import pulse

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from streamsr.errors import ConfigError, SinkError
+from streamsr.errors import ConfigError, SinkError, as_sink_error
 
 LEAST_FREE_BYTES = 16 << 20
 _LONGEST_NAME = 255
@@ -82,20 +81,6 @@ class TargetFile:
             if match and not _is_alive(int(match[1])):
                 with suppress(OSError):
                     os.unlink(entry.path)
-
-
-def as_sink_error(error: Exception, target: Path) -> SinkError:
-    """`error`, which a write to `target` raised, in our words. A SinkError is returned as it is."""
-    if isinstance(error, SinkError):
-        return error
-    code = getattr(error, "errno", None)
-    if code in (errno.ENOSPC, errno.EDQUOT):
-        return SinkError("no space left on the device", where=str(target.parent), remedy="Free some space.")
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        remedy = "Choose another folder, or change its permissions."
-        return SinkError(f"may not write: {os.strerror(code)}", where=str(target), remedy=remedy)
-    reason = getattr(error, "strerror", None) or str(error)
-    return SinkError(f"cannot write: {reason}", where=str(target), remedy="Choose another place for the output.")
 
 
 def _same_file(target: Path, source_path: str) -> bool:

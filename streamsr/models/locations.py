@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import site
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Literal
 
 from streamsr.errors import WeightsError
+from streamsr.installed import installed_dir
 from streamsr.models.catalog import Entry, known, look_up
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -17,12 +16,7 @@ SUFFIXES = (".pth", ".pt", ".safetensors")
 
 def embedded_dir() -> Path:
     """The folder of the weights that come with streamsr: of the source checkout, or of the installation."""
-    checkout = Path(__file__).parents[2]
-    if (checkout / "pyproject.toml").is_file():
-        return checkout / "weights"
-    roots = [sysconfig.get_path("data"), site.getuserbase()]  # pip install, pip install --user
-    shares = [Path(root) / "share" / "streamsr" / "weights" for root in roots]
-    return next((share for share in shares if share.is_dir()), shares[0])
+    return installed_dir() / "weights"
 
 
 def cache_dir() -> Path:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing import context, reduction
 from multiprocessing.connection import Connection
 from typing import Any, cast
@@ -36,12 +36,20 @@ class Child:
     `target` is a function of an importable module (never of `__main__`, whose import would run the program twice and
     drag in all that it imports); `args` are picklable, and a SlotRing among them arrives as MappedSlots. Only what
     the target's module imports is imported. stdout and stderr of the child go to an unnamed file, see `last_words`;
-    Ctrl-C does not reach it: the parent decides.
+    Ctrl-C does not reach it: the parent decides. `environment`: variables that it gets beside the parent's, set before
+    any import of its own.
 
     One thread may send while another receives. Not `multiprocessing.Process`: that imports the parent's main module
     in the child, and a death signal (prctl) would be tied to the thread that started it, not to the process."""
 
-    def __init__(self, name: str, target: Callable[..., None], args: tuple[Any, ...], gate: Gate) -> None:
+    def __init__(
+        self,
+        name: str,
+        target: Callable[..., None],
+        args: tuple[Any, ...],
+        gate: Gate,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         assert target.__module__ != "__main__", f"{target.__qualname__} must live in a module that can be imported"
         self.name = name
         self._gate = gate
@@ -58,6 +66,7 @@ class Child:
                 stdout=self._log,
                 stderr=self._log,
                 pass_fds=inherited.descriptors,
+                env={**os.environ, **(environment or {})},
                 process_group=0,  # a terminal's Ctrl-C goes to the parent's group only
             )
         except BaseException:

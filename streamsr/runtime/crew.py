@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -97,10 +97,16 @@ class Crew:
         self._background.append(meter)
         self._run(name, meter, call)
 
-    def process(self, name: str, target: Callable[..., None], args: tuple[Any, ...] = ()) -> Child:
+    def process(
+        self,
+        name: str,
+        target: Callable[..., None],
+        args: tuple[Any, ...] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> Child:
         """A child process that runs `target(connection, *args)`, see Child. It ends with the block."""
         self.gate.check()
-        child = Child(name, target, args, self.gate)
+        child = Child(name, target, args, self.gate, environment)
         self._children.append(child)
         return child
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from streamsr import installed
 from streamsr.errors import WeightsError
 from streamsr.models import locations
 from streamsr.models.catalog import CATALOG, known
@@ -117,12 +118,12 @@ def test_auto(folders: tuple[Path, ...]) -> None:
 
 def test_embedded_folder_of_a_checkout_and_of_an_installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert embedded_dir() == Path(__file__).parents[2] / "weights"
-    monkeypatch.setattr(locations, "__file__", str(tmp_path / "site-packages" / "streamsr" / "models" / "locations.py"))
+    monkeypatch.setattr(installed, "__file__", str(tmp_path / "site-packages" / "streamsr" / "installed.py"))
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path) if name == "data" else "")
-    share = tmp_path / "share" / "streamsr" / "weights"
-    assert embedded_dir() == share
+    share = tmp_path / "share" / "streamsr"
+    assert embedded_dir() == share / "weights"
     share.mkdir(parents=True)
-    assert embedded_dir() == share
+    assert embedded_dir() == share / "weights"
 
 
 def test_cache_folder_by_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
