@@ -17,6 +17,7 @@ from streamsr.train.distributed import Group
 from streamsr.train.evaluate import validate
 from streamsr.train.export import commit, export
 from streamsr.train.generator import new_generator
+from streamsr.train.page import Page
 from streamsr.train.pairs import PairBatch
 from streamsr.train.perceptual import find_vgg
 from streamsr.train.runs import RunFolder
@@ -73,7 +74,13 @@ class Keeper:
         """`batch` is what was learned from last."""
         done, is_last = self._trainer.done, self._trainer.done == self._cfg.optim.steps
         if self._cases and not is_stopped and (is_last or done % self._cfg.validation.every == 0):
-            self._metrics = validate(self._trainer.average.module, self._cases)
+            page = Page(self._run.path / "validation")
+            self._metrics = validate(self._trainer.average.module, self._cases, page)
+            recipe = self._cfg.validation.recipe
+            words = (
+                f"Held-out pictures, made small by {recipe}." if recipe else "Held-out pictures, made small by area."
+            )
+            page.finish(f"{self._run.name} after step {done}", words, ())
             self._journal.validated(done, self._metrics)
         if is_stopped or is_last or done % self._cfg.run.save_every == 0:
             self.save(state_of_batches())

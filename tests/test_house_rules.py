@@ -50,10 +50,10 @@ CLI_OPTIONS = {
         " --scale --set --start --tile --to -dn -g -h -n -s -t"
     ),
     "chunked": (
-        "--audio --batch --chunk --codec --config --debug --decoder --deinterlace --denoise --device --duration --encoder"
-        " --fresh --gpus --help --model --no-deinterlace --overwrite --pix-fmt --plan-only --precision --preset --progress"
-        " --quality --queue --ray --report --resume --scale --scenes --set --start --tile --to --transport --work-dir"
-        " --workers-per-gpu -dn -g -h -n -s -t"
+        "--audio --batch --chunk --codec --config --debug --decoder --deinterlace --denoise --device --duration"
+        " --encoder --fresh --gpus --help --model --no-deinterlace --overwrite --pix-fmt --plan-only --precision"
+        " --preset --progress --quality --queue --ray --report --resume --scale --scenes --set --start --tile --to"
+        " --transport --work-dir --workers-per-gpu -dn -g -h -n -s -t"
     ),
     "doctor": "--config --help --json --set -h",
     "bench": (

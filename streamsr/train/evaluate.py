@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from streamsr.train.cases import Case
 from streamsr.train.metrics import Flicker, color_shift, flicker, mean_flicker, niqe, psnr_y, ssim_y
+from streamsr.train.page import Page
 from streamsr.train.pairs import to_bytes
 from streamsr.train.pictures import Picture
 
@@ -174,10 +175,10 @@ def measure_flicker(enlarge: Enlarger, clip_T3hw: Tensor) -> Flicker | None:
     return mean_flicker(parts)
 
 
-def validate(generator: nn.Module, cases: Iterable[Case]) -> dict[str, float]:
+def validate(generator: nn.Module, cases: Iterable[Case], page: Page | None = None) -> dict[str, float]:
     """Means over the cases: "psnr" (dB) and "ssim" on luma, "niqe" (lower is more natural; left out where all pictures
     are too small for it), "psnr_bicubic" and the largest mean "shift" of a channel. The mode of the generator is left
-    as it was found; the scale is that of the cases."""
+    as it was found; the scale is that of the cases. `page` gets bicubic, result and original of each."""
     kept = list(cases)
     scale = kept[0].gt_3HW.shape[1] // kept[0].lr_3hw.shape[1]
     methods = {"": network_enlarger(generator, scale), "bicubic": baseline_enlarger(cv2.INTER_CUBIC, scale)}
@@ -187,6 +188,11 @@ def validate(generator: nn.Module, cases: Iterable[Case]) -> dict[str, float]:
         judged = list(evaluate(methods, kept, scale))
     finally:
         generator.train(was_training)
+    if page is not None:
+        for one in judged:
+            truth = one.case.gt_3HW.permute(1, 2, 0).numpy()
+            named = {"bicubic": one.pictures["bicubic"], "network": one.pictures[""], "original": truth}
+            page.add(one.case.name, named, f"{one.rows[0].psnr:.2f} dB, bicubic {one.rows[1].psnr:.2f} dB")
     rows = [row for one in judged for row in one.rows]
     own = [row for row in rows if not row.method]
     found = {

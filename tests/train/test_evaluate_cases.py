@@ -170,7 +170,11 @@ def test_rows_and_means(tmp_path: Path) -> None:
 def test_validation_leaves_the_generator_as_it_was(tmp_path: Path) -> None:
     some_pictures(tmp_path, 2, height=224, width=224)
     network = tiny_srvgg().train()
-    found = validate(network, cases_of(tmp_path))
+    page = Page(tmp_path / "page")
+    found = validate(network, cases_of(tmp_path), page)
+    words = page.finish("after", "", ()).read_text("utf-8")
+    assert words.count("<figure") == 2
+    assert all((tmp_path / "page" / name).is_file() for name in re.findall(r'src="([^"]+)"', words))
     assert network.training
     assert set(found) == {"psnr", "ssim", "niqe", "psnr_bicubic", "shift"}
     assert 10 < found["psnr"] < found["psnr_bicubic"]
