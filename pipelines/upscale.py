@@ -52,7 +52,7 @@ def upscale_file(cfg: JobConfig, source_path: Path, target_path: Path, watcher: 
             encoder = Encoder(job.treatment.settings, crew, slots, patience_s)  # starts while the engines are built
             engines = open_treatment(stack, means, job.treatment, slots, watcher.notice)
             ticker = Ticker(
-                source_path.name, estimate_total(source.info), crew, watcher, (source.notices, sink.notices)
+                source_path.name, estimate_total(source.info), crew, watcher, lambda: (*source.notices, *sink.notices)
             )
             with interrupts(first=lambda: _stop(crew, sink), second=lambda: crew.gate.abort(_interrupted(source_path))):
                 upscaled = through(engines, source.frames(), job.treatment.budget.batch, slots, crew)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from streamsr.frames import Packet, Upscaled, VideoInfo
 from streamsr.report import Progress, Watcher
@@ -44,14 +44,14 @@ class Speed:
 
 
 class Ticker:
-    """Counts packets on their way to the file and tells the watcher, from a thread of the crew. `notices` are lists
-    that grow while the job runs; what is new in them is passed on."""
+    """Counts packets on their way to the file and tells the watcher, from a thread of the crew. `notices` gives lines
+    of the moment: those at the start are passed on then; what has come since at the end, as counts in them grow."""
 
     def __init__(
-        self, file: str, total: int | None, crew: Crew, watcher: Watcher, notices: Sequence[Sequence[str]]
+        self, file: str, total: int | None, crew: Crew, watcher: Watcher, notices: Callable[[], Sequence[str]]
     ) -> None:
         self._file, self._total, self._crew, self._watcher = file, total, crew, watcher
-        self._notices, self._num_told = notices, [0] * len(notices)
+        self._notices, self._told = notices, set[str]()
         self._started = time.monotonic()
         self._frames = 0
         self.first_picture_s: float | None = None
@@ -74,21 +74,22 @@ class Ticker:
 
     def finish(self) -> None:
         """The last word, when the crew has ended."""
-        self._tell()
+        self._tell_notices()
+        self._watcher.progress(self._now())
 
     def _report(self) -> None:
+        self._tell_notices()
         while True:
             with current_meter().waiting("starved"):
                 if self._crew.gate.wait(INTERVAL_S):
                     return
-            self._tell()
+            self._watcher.progress(self._now())
 
-    def _tell(self) -> None:
-        for number, lines in enumerate(self._notices):
-            for line in lines[self._num_told[number] :]:
+    def _tell_notices(self) -> None:
+        for line in self._notices():
+            if line not in self._told:
+                self._told.add(line)
                 self._watcher.notice(line)
-                self._num_told[number] += 1
-        self._watcher.progress(self._now())
 
     def _now(self) -> Progress:
         now, frames = time.monotonic(), self._frames

@@ -193,3 +193,16 @@ def check_report(report: Report, target: Path, num_frames: int) -> None:
     assert facts["speed"]["stages"]["decode"]["items"] == num_frames
     assert facts["speed"]["peak_memory_bytes"] > 0
     assert facts["source"]["damage"]["bad_packets"] == 0
+
+
+def test_what_is_found_out_late_is_told_once(tmp_path: Path, tiny_model: Path) -> None:
+    source = make_clip(tmp_path / "in.ts", Clip(frames=30, gop=5))
+    data = bytearray(source.read_bytes())
+    middle = len(data) // 2 // 188 * 188
+    data[middle : middle + 188 * 4] = bytes(188 * 4)
+    source.write_bytes(data)
+    ears = Ears()
+    report = upscale_file(job(tiny_model), source, tmp_path / "out.mkv", ears)
+    late = [line for line in ears.notices if "damage" in line]
+    assert len(late) == 1
+    assert late[0] in report.facts["notices"]
