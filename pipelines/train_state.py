@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -107,21 +108,28 @@ class Keeper:
         self._journal.samples(self._trainer.done, lr_N3hw, made_N3HW, batch.gt_N3HW[:count])
 
     def _facts(self) -> Mapping[str, str]:
+        """For the header of a file that may be published: names of files, not their places."""
         cfg = self._cfg
-        data = [*cfg.data.pictures, *cfg.data.clips]
+        paired = f"paired with {_name(cfg.data.lr)}" if cfg.data.lr else ""
+        hidden = {"model": {"start"}, "loss": {"vgg", "gan_start"}, "distill": {"teacher"}}
+        settings = cfg.model_dump(mode="json", include={"model", "loss", "distill", "optim"}, exclude=hidden)
         return {
             "architecture": str(self._trainer.architecture),
             "scale": str(cfg.model.scale),
             "steps": str(self._trainer.done),
             "date": datetime.date.today().isoformat(),
             "commit": commit(),
-            "recipe": f"paired with {cfg.data.lr}" if cfg.data.lr else cfg.data.recipe,
-            "data": ", ".join(data),
-            "start": cfg.model.start or cfg.model.init,
-            "teacher": cfg.distill.teacher,
+            "recipe": paired or _name(cfg.data.recipe),
+            "data": ", ".join(map(_name, (*cfg.data.pictures, *cfg.data.clips))),
+            "start": _name(cfg.model.start) or cfg.model.init,
+            "teacher": _name(cfg.distill.teacher),
             "metrics": json.dumps(self._metrics),
-            "config": cfg.model_dump_json(),
+            "config": json.dumps(settings),
         }
+
+
+def _name(path: str) -> str:
+    return Path(path).name
 
 
 def _case_config(cfg: TrainConfig) -> CaseConfig:
