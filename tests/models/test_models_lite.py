@@ -19,7 +19,7 @@ from streamsr.models.weights import load_network
 WEIGHTS = Path(__file__).parents[2] / "weights"
 LITE = WEIGHTS / "lite.safetensors"
 HELD_OUT = ("cartoon/glitch-cubi_fox.png", "cartoon/dicebear-micah-1.png", "natural/skimage-astronaut.png")
-"""Never seen in training: weights/lite_pairs.py."""
+"""Never seen in training: configs/data/held-out.toml."""
 
 Picture = npt.NDArray[np.uint8]
 
@@ -87,7 +87,7 @@ def test_header_tells_its_origin() -> None:
         header = file.metadata()
     assert (header["format"], header["name"], header["scale"], header["license"]) == ("pt", "lite", "4", "BSD-3-Clause")
     assert "animevideov3" in header["teacher"]
-    assert "steps=" in header["recipe"]
+    assert (header["recipe"], header["steps"]) == ("lite", "16000")
 
 
 def test_draws_lines_better_than_bicubic() -> None:

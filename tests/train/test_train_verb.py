@@ -171,7 +171,7 @@ def test_distillation(photos: Path, tmp_path: Path, config: str) -> None:
     keys: dict[str, Any] = {
         "data__pictures": folders(photos), "data__clips": "[]", "data__recipe": "classical", "data__patch": 8,
         "data__held_out": '""', "data__zoom": 1, "pool__size": 4, "pool__folder": tmp_path / "pool", "model__depth": 1,
-        "distill__teacher": teacher, "optim__warmup": 2,
+        "data__shares": "{}", "distill__teacher": teacher, "optim__warmup": 2, "model__start": '""',
     }  # fmt: skip
     found = call(config, tmp_path / config, **keys)
     assert [line["step"] for line in found] == [1, 2, 3, 4]
@@ -182,7 +182,7 @@ def test_distillation(photos: Path, tmp_path: Path, config: str) -> None:
 def test_a_teacher_of_another_scale_is_refused(photos: Path, tmp_path: Path) -> None:
     module = Architecture("srvgg", 2, 3, 3, 8, 1).build()
     teacher = export(tmp_path, "teacher", module, module, {})
-    data = {"data__pictures": folders(photos), "data__clips": "[]", "data__patch": 8}
+    data = {"data__pictures": folders(photos), "data__clips": "[]", "data__shares": "{}", "data__patch": 8}
     with pytest.raises(ConfigError, match="the teacher teacher enlarges by 2, the student by 4"):
         call("lite", tmp_path / "run", **data, distill__teacher=teacher)
 
@@ -197,7 +197,13 @@ def test_a_teacher_of_another_scale_is_refused(photos: Path, tmp_path: Path) -> 
         ("missing.toml", {}, "cannot read the config file"),
         (
             "lite",
-            {"data__pictures": '["no-such-folder"]', "data__clips": "[]", "distill__teacher": '""'},
+            {
+                "data__pictures": '["no-such-folder"]',
+                "data__clips": "[]",
+                "data__shares": "{}",
+                "data__patch": 8,
+                "distill__teacher": '""',
+            },
             "no-such-folder",
         ),
     ],
