@@ -44,8 +44,8 @@ class _Flight:
 
 
 class ChunkProgress:
-    """Tells the watcher, at most every INTERVAL_S, and keeps count. `retries`: lost and failed attempts. `workers`:
-    by name, those that did anything."""
+    """Tells the watcher, of frames at most every INTERVAL_S, and keeps count. `retries`: lost and failed attempts.
+    `workers`: by name, those that did anything."""
 
     def __init__(self, file: str, chunks: Sequence[Chunk], finished: Mapping[int, int], watcher: ChunkWatcher) -> None:
         """`finished`: chunk -> frames of what is done already."""
@@ -86,7 +86,7 @@ class ChunkProgress:
                 tally.failures += 1
                 self.retries += 1
                 self._watcher.notice(f"chunk {event.key}, attempt {event.attempt} on {event.worker}: {event.error}")
-        if time.monotonic() - self._told_at >= INTERVAL_S:
+        if event.kind != "progress" or time.monotonic() - self._told_at >= INTERVAL_S:
             self.tell("working", names)
 
     def joining(self, packets: Iterator[Packet]) -> Iterator[Packet]:
@@ -112,7 +112,7 @@ class ChunkProgress:
                 workers=self._rows(names, now),
                 frames=frames,
                 total=total,
-                chunks_done=len(self._done) if phase == "working" else len(self._expected),
+                chunks_done=len(self._expected) if phase == "joining" else len(self._done),
                 chunks_total=len(self._expected),
                 fps=fps,
                 eta_s=(total - frames) / fps if fps > 0 else None,

@@ -71,6 +71,7 @@ def make_chunks(order: Order, staff: Staff, work: WorkDir, crew: Crew, watcher: 
         open_executor(order.job.cfg, order.spec, staff, crew) as executor,
         interrupts(first=executor.drain, second=lambda: crew.gate.abort(order.stopped(work))),
     ):
+        progress.tell("starting", executor.workers())
         for event in run_tasks(executor, tasks, gate=crew.gate):
             if executor.is_draining and not is_stopping:
                 is_stopping = True
