@@ -71,6 +71,7 @@ def _run(trials: list[str]) -> tuple[list[str], str]:
 def try_one(trial: str) -> str | None:
     """Why `trial` fails in this process; None where it works."""
     kind, _, name = trial.partition(" ")
+    before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     with av.logging.Capture() as log:
         try:
@@ -82,6 +83,10 @@ def try_one(trial: str) -> str | None:
                 _decode(name, HWAccel("cuda", allow_software_fallback=False) if kind == "nvdec" else None)
         except (av.FFmpegError, ValueError, RuntimeError) as error:
             return _reason(error, [message for _, _, message in log])
+        finally:
+            # Left on, it could hang a later decoder: its threads would wait for the interpreter's lock to log, and
+            # whoever closes it for its threads, with that lock held.
+            av.logging.set_level(before)
     return None
 
 
