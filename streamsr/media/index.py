@@ -16,7 +16,7 @@ from streamsr.errors import SourceError
 from streamsr.frames import FrameIndex
 from streamsr.media import probe
 from streamsr.media.damage import Damage
-from streamsr.media.decode import only, packets_of, plain
+from streamsr.media.decode import only, packets_of
 from streamsr.media.keyframes import HEAD_BYTES, safety_of, shows_nothing
 
 PATIENCE_S = 60.0
@@ -45,11 +45,7 @@ def index_frames(path: str | Path, cfg: SourceConfig) -> FrameIndex:
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, SourceError):
             raise
-        raise SourceError(
-            f"not a media file that FFmpeg can read: {plain(error)}",
-            where=where,
-            remedy="It may be incomplete, or not video at all: try to play it.",
-        ) from error
+        raise probe.unreadable(error, where) from error
 
 
 @dataclass(slots=True)

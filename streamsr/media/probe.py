@@ -25,6 +25,15 @@ NAMED_PROFILES = ("png", "apng")
 NOT_A_FILM = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
+def unreadable(error: Exception, path: str) -> SourceError:
+    """What FFmpeg said of a file that it cannot open, in our words."""
+    return SourceError(
+        f"not a media file that FFmpeg can read: {getattr(error, 'strerror', None) or error}",
+        where=path,
+        remedy="It may be incomplete, or not video at all: try to play it.",
+    )
+
+
 def check_file(path: str) -> None:
     """Raises SourceError for what no demuxer should be asked about: a folder, a device, nothing, an empty file."""
     if os.path.isdir(path):

@@ -18,7 +18,7 @@ from streamsr.errors import SourceError
 from streamsr.frames import Frame, Stamp, VideoInfo, Window
 from streamsr.media import color, dali, planes, probe
 from streamsr.media.damage import Damage
-from streamsr.media.decode import decoded, only, plain
+from streamsr.media.decode import decoded, only
 from streamsr.media.deinterlace import FIELD_ORDERS, deinterlaced
 from streamsr.media.hardware import open_container
 from streamsr.media.siting import stated_chroma_location
@@ -274,8 +274,4 @@ def open_source(
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, SourceError):
             raise
-        raise SourceError(
-            f"not a media file that FFmpeg can read: {plain(error)}",
-            where=where,
-            remedy="It may be incomplete, or not video at all: try to play it.",
-        ) from error
+        raise probe.unreadable(error, where) from error
