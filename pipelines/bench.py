@@ -16,9 +16,10 @@ from pathlib import Path
 
 import torch
 
+from pipelines.bench_plain import plain_loop
 from pipelines.network import network_for
 from pipelines.upscale import upscale_file
-from streamsr.config import JobConfig
+from streamsr.config import JobConfig, UpscaleConfig
 from streamsr.errors import ConfigError
 from streamsr.frames import Frame
 from streamsr.media.source import open_source
@@ -75,7 +76,7 @@ def run(cfg: JobConfig, clip: Path | None, seconds: float, report: Callable[[str
         network = load_network(name, cfg.upscale.denoise)
         target = plan_target(cfg.upscale, info, network_scales(network))
         look = Look(info.layout, info.color, info.layout, info.color, info.orientation)
-        records.append(_network_record(network, look, target, plan, frames, seconds))
+        records.append(_network_record(cfg.upscale, network, look, target, plan, frames, seconds))
         records.append(_chain_record(network, look, target, plan, frames, seconds))
     report("whole jobs")
     records += [_job_record(cfg, name, clip, seconds) for name in names[:2]]
@@ -83,26 +84,30 @@ def run(cfg: JobConfig, clip: Path | None, seconds: float, report: Callable[[str
 
 
 def _network_record(
-    network: Network, look: Look, target: Target, plan: DevicePlan, frames: list[Frame], seconds: float
+    cfg: UpscaleConfig,
+    network: Network,
+    look: Look,
+    target: Target,
+    plan: DevicePlan,
+    frames: list[Frame],
+    seconds: float,
 ) -> Record:
-    """The chain's network against the plain loop: eager fp32 as torch gives it, NCHW, on the same device."""
+    """The chain's network against the plain loop: eager fp32 as torch gives it, NCHW, on the same device, in a process
+    of its own."""
     device = plan.devices[0]
     ours = Chain(network, look, replace(target, network_scale=network.scale), device, plan.dtype)
     plain = network.module.to(device)
     lr = to_rgb(_planes(frames[0], device), look.layout_in, look.color_in)
     lr_last = lr.contiguous(memory_format=torch.channels_last)
 
-    def plainly() -> torch.Tensor:
-        sr: torch.Tensor = plain(lr)
-        return sr
-
     def chained() -> torch.Tensor:
         sr: torch.Tensor = ours.module(lr_last if network.family == "srvgg" else lr_last.to(plan.dtype))
         return sr
 
-    with torch.inference_mode():
+    name = cfg.model if cfg.model != "auto" else network.name
+    with plain_loop(name, cfg.denoise, str(device), lr[0].cpu().numpy()) as plainly, torch.inference_mode():
         slow_s, fast_s = _in_turns(plainly, chained, seconds, device)
-        error = (plainly().clamp(0, 1) - chained().float().clamp(0, 1)).square().mean()
+        error = (plain(lr).clamp(0, 1) - chained().float().clamp(0, 1)).square().mean()
     network.module.to("cpu")
     psnr = math.inf if not float(error) else -10 * math.log10(float(error))
     return {
