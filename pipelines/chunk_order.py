@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from streamsr.upscale.device import precision_name
 
 NOT_IN_IDENTITY = {"threads", "description"}
 """Of the encoder's settings: they decide how fast it is, and how it is called."""
+READING_NOTICE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def open_work(order: Order, suffix: str, watcher: Watcher) -> Iterator[tuple[Ord
     """The order, with the tiles of earlier runs, and its work folder. After a failure finished chunks are kept, and a
     line says how to go on; without any, nothing is left behind. Raises ConfigError where the folder is another job's,
     SourceError."""
-    source = hash_source(Path(order.setup.source), known_sources(order.folder))
+    source = hash_source(Path(order.setup.source), known_sources(order.folder), _telling(watcher))
     job, treatment = order.job, order.setup.treatment
     chosen = {
         field.name: getattr(treatment.settings, field.name)
@@ -113,9 +115,22 @@ def open_work(order: Order, suffix: str, watcher: Watcher) -> Iterator[tuple[Ord
                 work.remove()
             elif not isinstance(error, Interrupted):  # which says it itself
                 num = len(order.film.plan.chunks)
-                where = f"{len(work.done)} of {num} finished chunks are kept in {order.folder}"
+                where = f"{len(work.done)} of {num} chunks are finished and kept in {order.folder}"
                 watcher.notice(f"{where}: run the same command again to go on")
             raise
+
+
+def _telling(watcher: Watcher) -> Callable[[int, int], None]:
+    """Says now and then how far the reading of a large file has come."""
+    due_s = time.monotonic() + READING_NOTICE_S
+
+    def tell(done: int, total: int) -> None:
+        nonlocal due_s
+        if time.monotonic() >= due_s:
+            due_s += READING_NOTICE_S
+            watcher.notice(f"reading the source for its hash: {done / 1e9:.1f} of {total / 1e9:.1f} GB")
+
+    return tell
 
 
 def _with_tile(order: Order, work: WorkDir) -> Order:
