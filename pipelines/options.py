@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import click
+from pydantic import BaseModel
 
 from pipelines.presets import find_config, preset_names
 from streamsr.config import (
@@ -68,14 +69,15 @@ class Option:
     metavar: str | None = None
     is_switch: bool = False
     words: str = ""
+    config: type[BaseModel] = JobConfig
 
     @property
     def help(self) -> str:
         """`words`, else the key's own documentation, and the default that a job has without the option."""
         section, name = self.key.split(".")
-        default = getattr(getattr(JobConfig(), section), name)
+        default = getattr(getattr(self.config(), section), name)
         shown = "" if default in (None, "") or self.is_switch else f"  [default: {default}]"
-        return (self.words or config_keys()[self.key]) + shown
+        return (self.words or config_keys(self.config)[self.key]) + shown
 
 
 _TIME, _SIZE = checked(parse_time), checked(parse_size)
@@ -139,10 +141,15 @@ TABLES = {"upscale": UPSCALE, "bench": BENCH, "chunked": CHUNKED, "none": ()}
 
 
 def click_options(table: str) -> dict[str, list[click.Option]]:
-    """Heading -> options of TABLES[table] and `--config` and `--set`, in order. A command gets each value under its key
-    with "__" for the dot (None where not given), and `preset` and `assignments`."""
+    """Heading -> options of TABLES[table]: see `under_headings`."""
+    return under_headings(TABLES[table], preset_names(), "run.patience_s=120")
+
+
+def under_headings(options: Iterable[Option], presets: Iterable[str], example: str) -> dict[str, list[click.Option]]:
+    """Heading -> `options` and `--config` and `--set`, in order. A command gets each value under its key with "__" for
+    the dot (None where not given), and `preset` and `assignments`."""
     groups: dict[str, list[click.Option]] = {}
-    for option in TABLES[table]:
+    for option in options:
         name = option.key.replace(".", "__")
         flags = [*option.flags, name]
         switch = {"is_flag": True} if option.is_switch else {"type": option.type, "metavar": option.metavar}
@@ -152,13 +159,13 @@ def click_options(table: str) -> dict[str, list[click.Option]]:
             click.Option(
                 ["--config", "preset"],
                 metavar="FILE|NAME",
-                help=f"A TOML file, or a preset by name: {', '.join(sorted(preset_names()))}.",
+                help=f"A TOML file, or a preset by name: {', '.join(sorted(presets))}.",
             ),
             click.Option(
                 ["--set", "assignments"],
                 multiple=True,
                 metavar="KEY=VALUE",
-                help="Set any key of docs/config.md, as run.patience_s=120. Repeatable.",
+                help=f"Set any key of docs/config.md, as {example}. Repeatable.",
             ),
         )
     )

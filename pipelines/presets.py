@@ -9,17 +9,17 @@ from streamsr.errors import ConfigError
 from streamsr.installed import installed_dir
 
 
-def preset_names() -> dict[str, Path]:
-    """Every preset, name -> file."""
+def preset_names(folder: str = "") -> dict[str, Path]:
+    """Every preset in configs/ or in a folder there, name -> file."""
     # Presets lie beside the embedded weights, in a checkout as well as where `pip install` puts data files.
-    return {file.stem: file for file in sorted((installed_dir() / "configs").glob("*.toml"))}
+    return {file.stem: file for file in sorted((installed_dir() / "configs" / folder).glob("*.toml"))}
 
 
-def find_config(name: str | None) -> Path | None:
-    """The file meant by `--config NAME|FILE`. Raises ConfigError when there is none."""
+def find_config(name: str | None, folder: str = "") -> Path | None:
+    """The file meant by `--config NAME|FILE`; `folder` as for `preset_names`. Raises ConfigError when there is none."""
     if name is None:
         return None
-    presets = preset_names()
+    presets = preset_names(folder)
     if name in presets and not Path(name).is_file():
         return presets[name]
     if Path(name).is_file() or Path(name).suffix == ".toml":

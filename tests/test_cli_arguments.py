@@ -101,7 +101,7 @@ def test_every_option_sets_a_real_key_that_the_config_has() -> None:
     ("words", "said"),
     [
         ("upsacle a b.mp4", "no such command 'upsacle'. Did you mean upscale?"),
-        ("frobnicate", "There are upscale, chunked, degrade, train, evaluate, prepare, doctor, models, bench."),
+        ("frobnicate", "There are upscale, chunked, restream, "),
         ("upscale", "INPUT and OUTPUT missing"),
         ("upscale a.mp4", "OUTPUT missing. Write: streamsr upscale"),
         ("upscale --qualty 3 LICENSE b.mp4", "Did you mean --quality?"),

@@ -1,12 +1,12 @@
 """The encoder's own process: pictures in shared memory become packets. Imports av and numpy, never torch.
 
-The parent sends             and gets
-  ("picture", slot, pts)       ("template", container)    once, before the first packet: see stream_template
-  ("end",)                     ("free", slot)              the encoder has let go of the slot's pixels
-                               ("packet", data, pts, dts, is_keyframe)
-                               ("taken", busy_s)           a picture was handed to the encoder
-                               ("done", busy_s)            all packets were sent
-                               ("failed", message)         the encoder refused; the process ends
+The parent sends                     and gets
+  ("picture", slot, pts[, is_key])     ("template", container)    once, before the first packet: see stream_template
+  ("end",)                             ("free", slot)              the encoder has let go of the slot's pixels
+                                       ("packet", data, pts, dts, is_keyframe)
+                                       ("taken", busy_s)           a picture was handed to the encoder
+                                       ("done", busy_s)            all packets were sent
+                                       ("failed", message)         the encoder refused; the process ends
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import av
 from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 
 from streamsr.frames import ColorTags
 from streamsr.media.encoders import EncoderSettings
@@ -97,8 +97,8 @@ class PictureEncoder:
 
     def run(self, connection: Duplex) -> None:
         while (message := connection.recv())[0] == "picture":
-            _, index, pts = message
-            self._feed(self._frame(index, pts))
+            _, index, pts, *is_key = message
+            self._feed(self._frame(index, pts, is_key=any(is_key)))
             self._outbox.put(("taken", self._busy_s))
         self._feed(None)
         self._outbox.put(("done", self._busy_s))
@@ -114,8 +114,9 @@ class PictureEncoder:
                 self._sent_template = True
             self._outbox.put(("packet", data, packet.pts, packet.dts, packet.is_keyframe))
 
-    def _frame(self, index: int, pts: int) -> VideoFrame:
-        """The picture in slot `index`, not copied; "free" is sent when the last reference to its pixels is dropped."""
+    def _frame(self, index: int, pts: int, *, is_key: bool) -> VideoFrame:
+        """The picture in slot `index`, not copied; "free" is sent when the last reference to its pixels is dropped.
+        `is_key`: the encoder is made to begin a GOP with it; otherwise it decides itself."""
         settings = self._settings
         memory = self._slots.memory(index)
         planes = settings.layout.planes_of(memory, settings.width, settings.height)
@@ -133,7 +134,8 @@ class PictureEncoder:
         if settings.pix_fmt != settings.layout.pix_fmt:
             frame = frame.reformat(format=settings.pix_fmt)
         tag_colors(frame, settings.color)
-        frame.pts, frame.time_base, frame.pict_type = pts, settings.time_base, 0
+        frame.pts, frame.time_base = pts, settings.time_base
+        frame.pict_type = PictureType.I if is_key else PictureType.NONE
         return frame
 
     def _template(self, first: bytes) -> bytes:

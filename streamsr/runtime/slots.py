@@ -84,11 +84,14 @@ class MappedSlots:
 
 class SlotRing(MappedSlots):
     """`count` slots of `slot_bytes` bytes, shared with the children it is passed to. A with-block; the longest free
-    slot is leased first. Raises StreamSRError when the memory cannot be had."""
+    slot is leased first. Raises StreamSRError when the memory cannot be had.
 
-    def __init__(self, count: int, slot_bytes: int) -> None:
+    `reserve` False: a page costs memory once somebody has written to it, not before. For slots that must hold the
+    largest picture that may come, though it hardly ever does."""
+
+    def __init__(self, count: int, slot_bytes: int, *, reserve: bool = True) -> None:
         assert min(count, slot_bytes) >= 1, f"{count} slots of {slot_bytes} bytes"
-        self._descriptor = _anonymous_file(count * _stride(slot_bytes))
+        self._descriptor = _anonymous_file(count * _stride(slot_bytes), reserve=reserve)
         try:
             super().__init__(self._descriptor, count, slot_bytes)
         except BaseException:
@@ -152,12 +155,12 @@ def _stride(slot_bytes: int) -> int:
     return -(-slot_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
-def _anonymous_file(size: int) -> int:
-    """A descriptor of `size` bytes that really exist: without the reservation a full machine would answer a later
+def _anonymous_file(size: int, *, reserve: bool) -> int:
+    """A descriptor of `size` bytes. With `reserve` they really exist: without it a full machine would answer a later
     write with SIGBUS, which no handler survives."""
     free = available_memory()
     remedy = "Lower --batch or the output size, or free memory."
-    if size > free:
+    if reserve and size > free:
         raise StreamSRError(f"shared memory of {size >> 20} MiB does not fit into {free >> 20} MiB", remedy=remedy)
     descriptor = -1
     try:
@@ -167,7 +170,7 @@ def _anonymous_file(size: int) -> int:
             with tempfile.TemporaryFile() as file:
                 descriptor = os.dup(file.fileno())
         os.ftruncate(descriptor, size)
-        if hasattr(os, "posix_fallocate"):
+        if reserve and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
         if descriptor >= 0:

@@ -87,6 +87,22 @@ def test_a_child_reads_and_writes_the_same_memory() -> None:
         assert bytes(ring.memory(2)) == bytes(5000)
 
 
+def test_without_a_reservation_memory_is_used_by_the_page() -> None:
+    def resident_bytes() -> int:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * mmap.PAGESIZE
+
+    before = resident_bytes()
+    with SlotRing(1024, 1 << 30, reserve=False) as ring:  # a terabyte, which no machine of ours has
+        ring.memory(1023)[-1] = 7
+        assert ring.memory(1023)[-1] == 7
+        assert ring.memory(512)[0] == 0
+        assert os.fstat(ring._descriptor).st_blocks * 512 <= 1 << 20
+        assert resident_bytes() - before < 1 << 26
+    with pytest.raises(StreamSRError, match="shared memory"):
+        SlotRing(1024, 1 << 30)
+
+
 def test_a_ring_is_not_pickled_elsewhere() -> None:
     with SlotRing(1, 1) as ring, pytest.raises(RuntimeError):
         pickle.dumps(ring)

@@ -1,0 +1,1 @@
+"""Policies of a live stream: addresses, timeline, drops, ladder, status. Standard library only."""
