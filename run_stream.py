@@ -23,6 +23,7 @@ from pipelines.verb_chunked import chunked
 from pipelines.verb_degrade import degrade
 from pipelines.verb_evaluate import evaluate
 from pipelines.verb_prepare import prepare
+from pipelines.verb_preview import preview
 from pipelines.verb_restream import restream
 from pipelines.verb_train import train
 from pipelines.verbs import ConfiguredCommand, VerbGroup
@@ -94,6 +95,7 @@ def _upscale(cfg: JobConfig, display: Display, source: Path, target: Path) -> Re
 
 cli.add_command(chunked)
 cli.add_command(restream)
+cli.add_command(preview)
 cli.add_command(degrade)
 cli.add_command(train)
 cli.add_command(evaluate)

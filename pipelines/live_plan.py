@@ -50,7 +50,10 @@ def plan_stream(
     target = plan_target(cfg.upscale, as_video(info), scales, square=True)
     layout = PixelLayout("420", 8)  # what every receiver of a live stream can show
     baseline = any(each.kind == "whip" for each in targets)
-    settings = low_latency(cfg.encode, target.width, target.height, info.color, info.rate, baseline=baseline)
+    encode = cfg.encode
+    if any(each.kind == "hls" for each in targets):  # segments are cut at key frames
+        encode = encode.model_copy(update={"gop_s": min(encode.gop_s, cfg.publish.segment_s)})
+    settings = low_latency(encode, target.width, target.height, info.color, info.rate, baseline=baseline)
     assert settings.layout == layout, f"live pictures are {layout}"
     audio = None if cfg.publish.audio == "none" or info.audio is None else carrier_of(info.audio)
     width, height = as_video(info).upright_size

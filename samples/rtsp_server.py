@@ -39,7 +39,7 @@ PAYLOADS = {
     "video/x-h265": "h265parse config-interval=-1 ! rtph265pay config-interval=1",
     "audio/mpeg": "aacparse ! rtpmp4gpay",
 }
-READ_S = 20.0
+READ_S, MOST_LATE_S = 20.0, 1.0
 
 
 @dataclass
@@ -138,7 +138,11 @@ class Loop:
         length = max(self._tracks[0].times) + self._tracks[0].duration
         beats = heapq.merge(*(beats_of(track, length) for track in self._tracks), key=lambda beat: beat[0])
         for send, time_ns, packet, track in beats:
-            if self._ended.wait(max(0.0, began_s + send / Gst.SECOND - time.monotonic())):
+            ahead_s = began_s + send / Gst.SECOND - time.monotonic()
+            if ahead_s < -MOST_LATE_S:
+                # It was suspended: as a camera it goes on now, and does not send what it has missed.
+                began_s, began, ahead_s = began_s - ahead_s, began - round(ahead_s * Gst.SECOND), 0.0
+            if self._ended.wait(max(0.0, ahead_s)):
                 return
             buffer = Gst.Buffer.new_wrapped(packet)
             buffer.pts = began + time_ns

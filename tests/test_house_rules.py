@@ -70,6 +70,10 @@ CLI_OPTIONS = {
         " --loop --model --precision --retry --rotate --scale --segment --set --slate --stale --stall --status-file"
         " --status-listen --to --transport -g -h -n -s"
     ),
+    "preview": (
+        "--debug --device --help --listen --loop --model --precision --rate --record --scale --size --snapshots --to"
+        " --token --transport --web -g -h -n -s"
+    ),
     "doctor": "--config --help --json --set -h",
     "bench": (
         "--batch --chunked --clip --codec --config --device --encoder --help --json --model --precision --preset"

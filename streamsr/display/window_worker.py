@@ -27,6 +27,8 @@ from streamsr.display.snapshot import save_pair
 
 POLL_MS = 12
 """A longest wait for keys: what the mouse does is seen 30 times a second and more."""
+SETTLE_TURNS = 5
+"""Between two sizes of a new window: given its size only once, some windows stayed black (Qt under X11)."""
 MESSAGE_S = 4.0
 SNAPSHOT_PATIENCE_S = 1.5
 KEY_ESCAPE = 27
@@ -119,7 +121,11 @@ class PreviewWindow:
         self._is_stale = True
         self.is_closed = False
         cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
-        cv2.resizeWindow(self._title, *self._size)
+        for rows_less in (2, 0):  # growing makes the X server ask for a picture again
+            cv2.resizeWindow(self._title, self._size[0], self._size[1] - rows_less)
+            cv2.imshow(self._title, view.waiting(self._size, self._waiting))
+            for _ in range(SETTLE_TURNS):
+                cv2.waitKeyEx(POLL_MS)
         cv2.setMouseCallback(self._title, self._mouse)
         self.turn()
 

@@ -18,7 +18,7 @@ from streamsr.live_frames import AudioFormat, LiveAudio
 _FLV = frozenset({"aac", "mp3"})
 _MP4 = frozenset({"aac", "mp3", "ac3", "opus"})
 _TAKES: dict[TargetKind, frozenset[str]] = {
-    "rtsp": frozenset({"aac", "opus", "pcm_mulaw", "pcm_alaw", "mp3", "ac3"}),
+    "rtsp": frozenset({"aac", "opus", "pcm_mulaw", "pcm_alaw", "mp3"}),
     "rtmp": _FLV,
     "udp": frozenset({"aac", "mp3", "mp2", "ac3", "opus"}),
     "srt": frozenset({"aac", "mp3", "mp2", "ac3", "opus"}),

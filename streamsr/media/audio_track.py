@@ -43,6 +43,7 @@ def add_audio_track(output: OutputContainer, audio: AudioFormat) -> AudioStream:
     hold the codec."""
     with av.open(io.BytesIO(_matroska_header(audio)), format="matroska") as blank:
         stream = output.add_stream_from_template(blank.streams.audio[0], opaque=True)
+    stream.codec_context.layout = audio.layout  # Matroska has none, and FLV would tag MP3 as multichannel
     stream.time_base = Fraction(1, audio.rate)
     return stream
 

@@ -58,10 +58,7 @@ class Screen:
         return bool(np.abs(self.picture()[y, x].astype(int) - color).max() <= tolerance)
 
     def wait_for(self, x: int, y: int, color: Rgb) -> None:
-        try:
-            until(lambda: self.shows(x, y, color), f"{color} at {x},{y}", 8)
-        except BaseException:
-            cv2.imwrite("/tmp/fail.png", self.picture()[:,:,::-1]); raise
+        until(lambda: self.shows(x, y, color), f"{color} at {x},{y}")
 
     def press_close(self, window: int) -> None:
         """What the close button of a window manager does: it asks the window to go."""

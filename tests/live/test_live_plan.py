@@ -35,7 +35,8 @@ def test_the_networks_own_factor_and_the_sources_sound() -> None:
     assert (found.width, found.height, found.rungs) == (1280, 720, ("lite",))
     assert found.carrier is not None
     assert (found.carrier.codec, found.carrier.rate) == ("aac", 48_000)
-    assert found.settings.gop == 48
+    assert found.settings.gop == 24, "HLS segments of one second begin with key frames"
+    assert plan(targets=(TargetAddress("rtsp", "rtsp://127.0.0.1/x"),)).settings.gop == 48
 
 
 def test_the_output_is_upright_and_of_square_samples() -> None:
