@@ -121,11 +121,13 @@ class PreviewWindow:
         self._is_stale = True
         self.is_closed = False
         cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
-        for rows_less in (2, 0):  # growing makes the X server ask for a picture again
-            cv2.resizeWindow(self._title, self._size[0], self._size[1] - rows_less)
-            cv2.imshow(self._title, view.waiting(self._size, self._waiting))
-            for _ in range(SETTLE_TURNS):
-                cv2.waitKeyEx(POLL_MS)
+        cv2.imshow(self._title, view.waiting(self._size, self._waiting))
+        for _ in range(SETTLE_TURNS):
+            cv2.waitKeyEx(POLL_MS)
+        for is_topmost in (1, 0):  # each maps the window anew
+            cv2.setWindowProperty(self._title, cv2.WND_PROP_TOPMOST, is_topmost)
+            cv2.waitKeyEx(POLL_MS)
+        cv2.resizeWindow(self._title, *self._size)
         cv2.setMouseCallback(self._title, self._mouse)
         self.turn()
 

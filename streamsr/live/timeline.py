@@ -88,11 +88,11 @@ class Timeline:
                 self._base_s = arrived_s
                 self._clocks.append(_Clock(-time_s))
             out_s = self._place(self._video, time_s, arrived_s, 0.0)
+            if self._last_s is not None and out_s < self._last_s - _NUDGE_S:
+                return None
             behind_s = min(max(self._now_s() - out_s, 0.0), _FIRST_LATE_S)
             self._behind_s = max(behind_s, 0.95 * self._behind_s + 0.05 * behind_s)
             if self._last_s is not None:
-                if out_s < self._last_s - _NUDGE_S:
-                    return None
                 out_s = max(out_s, self._last_s + _STEP_S)
             self._last_s = out_s
             return out_s

@@ -27,7 +27,7 @@ STOP_S = 5.0
 """From SIGTERM to the end, at most."""
 SOUND_CLIP_S = 4.0
 """Of the fixture sound_clip, which is what the recordings show."""
-HELD_S = 2.0
+HELD_S = 1.6
 """The last picture is shown again when there was none for a second; on a busy machine a little later."""
 
 

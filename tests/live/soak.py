@@ -8,6 +8,7 @@ sound's place beside its pictures is measured in the recordings at the end. Linu
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -25,7 +26,7 @@ SETTLE_S, ROW_S, RESTART_S = 30.0, 60.0, 600.0
 OPTIONS = ("--model", "lite", "--to", "640x360", "--device", "cpu", "--rotate", "300", "--listen", "none")
 COLUMNS = (
     "min | processes | memory MiB | of it shared MiB | threads | descriptors | fps in | fps out | p50 ms | p99 ms"
-    " | dropped | reconnects | encoder restarts"
+    " | dropped | reconnects | encoder restarts | load"
 )
 GROWTH = 0.05
 """Of the last quarter over the second one: more is called growth."""
@@ -33,7 +34,8 @@ GROWTH = 0.05
 
 @dataclass(frozen=True)
 class Row:
-    """One moment. Memory is proportional (PSS): what processes share counts once."""
+    """One moment. Memory is what the processes have made themselves, shared memory counted once; programs and libraries,
+    which other programs may share, are not in it. `load`: of the machine, as uptime says it."""
 
     minute: float
     processes: int
@@ -48,12 +50,14 @@ class Row:
     dropped: int
     reconnects: int
     encoder_restarts: int
+    load: float
 
     def __str__(self) -> str:
         return (
             f"| {self.minute:.0f} | {self.processes} | {self.memory_mib:.1f} | {self.shared_mib:.1f} | {self.threads}"
             f" | {self.descriptors} | {self.fps_in:.1f} | {self.fps_out:.1f} | {self.p50_ms:.1f} | {self.p99_ms:.1f}"
-            f" | {self.dropped} | {self.reconnects} | {self.encoder_restarts} |"
+            f" | {self.dropped} | {self.reconnects} | {self.encoder_restarts}"
+            f" | {self.load:.1f} |"
         )
 
 
@@ -77,6 +81,7 @@ def measure(program: Restream, minute: float) -> Row:
         sum(counters[name] for name in ("dropped_newest", "dropped_stale", "dropped_ingest")),
         counters["reconnects"],
         counters["encoder_restarts"],
+        os.getloadavg()[0],
     )
 
 
@@ -86,7 +91,7 @@ def _proportional(pid: int) -> tuple[int, int]:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, value = line.split(":")
         values[name] = int(value.split()[0])
-    return values["Pss"], values.get("Pss_Shmem", 0)
+    return values["Pss_Anon"] + values["Pss_Shmem"], values["Pss_Shmem"]
 
 
 def verdict(rows: list[Row]) -> list[str]:
