@@ -41,7 +41,7 @@ class PreviewWindow:
         self._words: queue.Queue[str] = queue.Queue(64)
         self._slots = SlotRing(NUM_SLOTS, MAX_PAIR_BYTES, reserve=False)
         try:
-            self._child = Child("window", run_window, (self._slots, settings), self._gate, {"QT_QPA_FONTDIR": _fonts(), "QT_X11_NO_MITSHM": "1"})
+            self._child = Child("window", run_window, (self._slots, settings), self._gate, {"QT_QPA_FONTDIR": _fonts()})
         except BaseException:
             self._slots.close()
             raise

@@ -27,8 +27,6 @@ from streamsr.display.snapshot import save_pair
 
 POLL_MS = 12
 """A longest wait for keys: what the mouse does is seen 30 times a second and more."""
-SETTLE_TURNS = 5
-"""Between two sizes of a new window: given its size only once, some windows stayed black (Qt under X11)."""
 MESSAGE_S = 4.0
 SNAPSHOT_PATIENCE_S = 1.5
 KEY_ESCAPE = 27
@@ -121,12 +119,6 @@ class PreviewWindow:
         self._is_stale = True
         self.is_closed = False
         cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
-        cv2.imshow(self._title, view.waiting(self._size, self._waiting))
-        for _ in range(SETTLE_TURNS):
-            cv2.waitKeyEx(POLL_MS)
-        for is_topmost in (1, 0):  # each maps the window anew
-            cv2.setWindowProperty(self._title, cv2.WND_PROP_TOPMOST, is_topmost)
-            cv2.waitKeyEx(POLL_MS)
         cv2.resizeWindow(self._title, *self._size)
         cv2.setMouseCallback(self._title, self._mouse)
         self.turn()

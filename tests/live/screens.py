@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import time
 
 import cv2
 import numpy as np
@@ -53,6 +54,18 @@ class Screen:
         """The window of this title, once it is there."""
         until(lambda: bool(self.do("search", "--name", title)), f"a window {title!r}")
         return int(self.do("search", "--name", title).splitlines()[0])
+
+    def drawn_window(self, title: str) -> int:
+        """The same, once something is drawn in it. On a display without a window manager Qt sometimes never hears that
+        its new window can be seen; a manager would map it, and so is done here."""
+        window = self.window(title)
+        for _ in range(10):
+            deadline = time.monotonic() + 1.5
+            while time.monotonic() < deadline:
+                if self.picture().any():
+                    return window
+            self.do("windowunmap", window, "windowmap", window)
+        raise AssertionError(f"nothing is drawn in {title!r}")
 
     def shows(self, x: int, y: int, color: Rgb, tolerance: int = 40) -> bool:
         return bool(np.abs(self.picture()[y, x].astype(int) - color).max() <= tolerance)

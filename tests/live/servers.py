@@ -15,10 +15,12 @@ from tests.live.servers_rtmp import (
     srt_source,
     udp_sender,
 )
-from tests.live.servers_rtsp import RtspServer, rtsp_server
+from tests.live.servers_rtsp import PYTHON, SAMPLES, RtspServer, rtsp_server
 from tests.live.servers_web import FileServer, WhipReceiver, http_server, mute_server, whip_receiver
 
 __all__ = [
+    "PYTHON",
+    "SAMPLES",
     "Camera",
     "FileServer",
     "RtmpServer",

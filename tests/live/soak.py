@@ -34,8 +34,8 @@ GROWTH = 0.05
 
 @dataclass(frozen=True)
 class Row:
-    """One moment. Memory is what the processes have made themselves, shared memory counted once; programs and libraries,
-    which other programs may share, are not in it. `load`: of the machine, as uptime says it."""
+    """One moment. Memory is what the processes have made themselves, shared memory counted once; programs and
+    libraries, which others may share, are not in it. `load`: of the machine, as uptime says it."""
 
     minute: float
     processes: int

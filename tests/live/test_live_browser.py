@@ -56,6 +56,7 @@ def test_a_browser_plays_on_while_the_source_dies_and_returns(sound_clip: Path, 
     ):  # fmt: skip
         program.wait_live()
         program.wait_targets()
+        program.wait_for("watch it at")
         url = next(word.rstrip(".") for word in program.log.split() if word.startswith("http://"))
         asyncio.run(watch(tmp_path, source, program, url))
         program.stop()

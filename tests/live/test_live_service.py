@@ -24,7 +24,10 @@ def test_overload_drops_pictures_not_time_and_goes_down_the_ladder(tmp_path: Pat
     options = ("--model", "lite", "--to", "480x270", "--set", "encode.preset=ultrafast", "--device", "cpu", "--adapt")
     with Restream(tmp_path, *options, source, f"record:{tmp_path}/rec/out.mkv") as program:
         program.wait_live(more=3)
-        program.wait(lambda stream: stream["counters"]["dropped_newest"] > 20, "drops are counted")
+        program.wait(
+            lambda stream: stream["counters"]["dropped_newest"] > 20 and "total" in stream["latency"],
+            "drops are counted",
+        )
         slow = program.stream()
         program.wait(lambda stream: stream["model"] == "resize", "the ladder goes down", 40)
         program.wait_live(more=60)
@@ -67,7 +70,7 @@ def test_streams_come_and_go_and_one_that_fails_harms_no_other(sound_clip: Path,
             servers.until(lambda: set(program.streams()) == {"good"}, "two streams are removed")
             program.wait_live("good", more=24)
             program.stop()
-        shown = assert_whole(recording_in(tmp_path / "good"), most_gap_s=0.7)
+        shown = assert_whole(recording_in(tmp_path / "good"))
         assert shown.pictures[-1][0] > 5, "it went on through all of it"
         for name in ("bad", "third"):
             assert servers.shown_in(recording_in(tmp_path / name)).pictures

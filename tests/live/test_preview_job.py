@@ -105,7 +105,7 @@ def test_pictures_from_elsewhere_keep_their_time() -> None:
         for number in range(1, 40):
             packed = np.full(64 * 48 * 3 // 2, 128, np.uint8)
             packed[: 64 * 48] = 16 + number * 5
-            seen.job.push(memoryview(packed), info, float(number))
+            seen.job.push(packed.data, info, float(number))
         seen.until(lambda pair: pair.time_s == 39.0, "the newest one")
         assert seen.job.stats().dropped > 0
     _, original, luma = seen.pairs[-1]

@@ -43,7 +43,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
 @pytest.fixture
 def window(screen: Screen, tmp_path: Path) -> Iterator[PreviewWindow]:
     with PreviewWindow(WindowSettings(TITLE, SIZE, str(tmp_path / "snapshots"), "waiting")) as window:
-        screen.window(TITLE)
+        screen.drawn_window(TITLE)
         yield window
 
 
@@ -176,7 +176,8 @@ def test_the_window_answers_while_pictures_are_slow(window: PreviewWindow, scree
     screen.do("mousemove", 320, 180, "mousedown", 1)
     for x in (500, 200, 550):
         screen.do("mousemove", x, 180)
-        until(lambda x=x: screen.shows(x - 40, 250, RED) and screen.shows(x + 40, 250, BLUE), "the line is there", 5)  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        screen.wait_for(x - 40, 250, RED)
+        screen.wait_for(x + 40, 250, BLUE)
     screen.do("mouseup", 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import socket
@@ -73,6 +74,34 @@ def test_rtsp_plays_in_a_loop_without_a_seam(sound_clip: Path, transport: str) -
         assert all(0.03 < b - a < 0.06 for a, b in itertools.pairwise(times))
         gaps = [b - a for a, b in itertools.pairwise(shown.audio_times)]
         assert all(gap == pytest.approx(1024 / 48000, abs=0.002) for gap in gaps)
+
+
+def test_the_sample_server_runs_as_its_manual_says() -> None:
+    program, clip = servers.SAMPLES / "rtsp_server.py", servers.SAMPLES / "parade.mp4"
+    with servers.rtsp_server():  # skips where it cannot run
+        pass
+    with servers.ServerProcess([servers.PYTHON, str(program), "0", str(clip)], "is ready") as server:
+        (url,) = (word for word in server.log.split() if word.startswith("rtsp://"))
+        with av.open(url, **TCP) as reader:
+            assert {stream.type for stream in reader.streams} == {"video", "audio"}
+            assert next(reader.decode(video=0)).width > 0
+        other = servers.ServerProcess(
+            [servers.PYTHON, str(program), url.split(":")[2].split("/")[0], str(clip)], "is ready"
+        )
+        try:
+            with pytest.raises(pytest.fail.Exception, match="port"):
+                other.start()
+        finally:
+            other.close()
+
+
+def test_the_sample_server_says_what_is_missing() -> None:
+    if importlib.util.find_spec("gi") is not None:
+        pytest.skip("this Python has GStreamer's bindings")
+    command = [sys.executable, str(servers.SAMPLES / "rtsp_server.py"), "0", "clip.mp4"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "apt-get install" in done.stderr
 
 
 def test_rtsp_stalls_dies_and_returns_on_the_same_port(sound_clip: Path) -> None:
