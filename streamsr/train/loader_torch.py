@@ -100,9 +100,12 @@ class TorchLoader(Generic[Made]):
         assert self._results is not None, "a loader is used inside its with-block"
         try:
             result = next(self._results)
-        except RuntimeError as error:
+        except (RuntimeError, ConnectionError, EOFError) as error:
             if not self._workers:
                 raise
+            if not isinstance(error, RuntimeError):  # it died between announcing a result and handing it over
+                what = "a worker died while it handed over a picture"
+                raise StageFailed(what, stage=STAGE, remedy="Try --set data.workers=0 to see more.") from error
             # A worker that died, timed out or raised: torch says which in the first line.
             lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
             words = lines[0] if len(lines) == 1 else lines[-1]

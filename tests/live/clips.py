@@ -65,13 +65,17 @@ class Shown:
     sizes: set[tuple[int, int]]
 
     def sync_errors(self, clip_s: float, rate: float = 24) -> list[float]:
-        """Seconds by which the sound comes after its picture, at every tone near which there are pictures."""
+        """Seconds by which the sound comes after its picture, at every tone near which there are pictures. A picture
+        that is shown again has no time of its own."""
+        pictures = [
+            shown
+            for shown, before in zip(self.pictures, [None, *self.pictures], strict=False)
+            if before is None or shown[1] != before[1]
+        ]
         errors = []
         for at, second in self.tones:
             # How much later than in the clip: of the sound at this tone, of the pictures around it.
-            near = [
-                time_s - number / rate - (at - second) for time_s, number in self.pictures if abs(time_s - at) < 0.5
-            ]
+            near = [time_s - number / rate - (at - second) for time_s, number in pictures if abs(time_s - at) < 0.5]
             if near:
                 turns = [(later + clip_s / 2) % clip_s - clip_s / 2 for later in near]
                 errors.append(-float(np.median(turns)))
