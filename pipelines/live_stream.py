@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipelines.live_feed import StreamFeed
 from pipelines.live_output import LiveOutput
 from pipelines.live_plan import LivePlan
-from streamsr.errors import StageFailed, StreamSRError
+from pipelines.live_threads import LiveThreads
+from streamsr.errors import StreamSRError
 from streamsr.live.address import Secrets, SourceAddress, TargetAddress
 from streamsr.live.latency import Latency
 from streamsr.live.mailbox import Mailbox
+from streamsr.live.rate import Rate
 from streamsr.live.stats import Counters, State, StreamStatus
 from streamsr.live.timeline import Timeline
 from streamsr.live_config import NamedStream
@@ -32,7 +33,6 @@ HELD_FPS = 10.0
 """How often the last picture is shown again while the source is away, at most."""
 SILENT_S = 1.0
 """Without a picture for so long the last one is shown again; sound that is so late is replaced by silence."""
-RATE_WINDOW_S = 5.0
 
 
 @dataclass
@@ -77,10 +77,9 @@ class LiveStream:
         self._output: LiveOutput | None = None
         self._lane: AudioLane | None = None
         self._lane_lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
+        self._threads = LiveThreads(stream.name, self._secrets, self._fail)
         self._started_s = time.monotonic()
-        self._times_in: deque[float] = deque(maxlen=1000)
-        self._times_out: deque[float] = deque(maxlen=1000)
+        self._rate_in, self._rate_out = Rate(), Rate()
 
     @property
     def name(self) -> str:
@@ -101,7 +100,7 @@ class LiveStream:
         return self.station.rung_of(self._feed) if self._feed is not None else ""
 
     def start(self) -> None:
-        self._run("ingest", self._take_in)
+        self._threads.run("ingest", self._take_in)
 
     def close(self, timeout_s: float) -> None:
         """Ends everything within about `timeout_s` seconds; recordings get their end."""
@@ -114,9 +113,7 @@ class LiveStream:
             self._output.close(timeout_s)
         self._gate.abort(Cancelled("the stream was closed"))
         self._mailbox.close()
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(timeout_s)
+        self._threads.join(timeout_s)
 
     def status(self) -> StreamStatus:
         plan, info = self._planned, self._info
@@ -128,8 +125,8 @@ class LiveStream:
             size_in=f"{info.width}x{info.height}" if info is not None else "",
             size_out=f"{plan.width}x{plan.height}" if plan is not None else "",
             uptime_s=time.monotonic() - self._started_s,
-            fps_in=_rate(self._times_in),
-            fps_out=_rate(self._times_out),
+            fps_in=self._rate_in.per_s(),
+            fps_out=self._rate_out.per_s(),
             av_offset_ms=self._timeline.av_offset_ms,
             latency=self._latency.snapshot(),
             counters=self.counters.snapshot(),
@@ -142,7 +139,7 @@ class LiveStream:
         for event in self._ingest.events():
             match event:
                 case LivePicture():
-                    self._times_in.append(time.monotonic())
+                    self._rate_in.note()
                     self.counters.add("pictures_in")
                     self._info = event.info
                     self._mailbox.put(event, self._gate)
@@ -189,10 +186,10 @@ class LiveStream:
             self.counters,
             lambda error: self._notice(f"a picture could not be upscaled: {error}"),
         )
-        self._run("encode", lambda: output.run_packets(self._note_out))
+        self._threads.run("encode", lambda: output.run_packets(self._note_out))
         for publisher in output.publishers:
-            self._run(publisher.name, publisher.run)
-        self._run("pace", self._pace)
+            self._threads.run(publisher.name, publisher.run)
+        self._threads.run("pace", self._pace)
         self.station.add(self._feed)
 
     def _put_audio(self, packet: LiveAudio) -> None:
@@ -234,7 +231,7 @@ class LiveStream:
             self.counters.add("pictures_held")
 
     def _note_out(self) -> None:
-        self._times_out.append(time.monotonic())
+        self._rate_out.note()
         self.counters.add("pictures_out")
 
     def _end(self) -> None:
@@ -250,36 +247,8 @@ class LiveStream:
     def _notice(self, text: str) -> None:
         self._say(f"{self.name}: {self._secrets.hide(text)}")
 
-    def _run(self, stage: str, call: Callable[[], None]) -> None:
-        thread = threading.Thread(target=self._guard, args=(stage, call), name=f"{self.name}.{stage}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _guard(self, stage: str, call: Callable[[], None]) -> None:
-        """The first failure of any stage ends this stream, and no other."""
-        try:
-            call()
-        except Cancelled:
-            return
-        except Exception as error:
-            failure = self._without_secrets(error, stage)
-            if self.error is None:
-                self.error, self._state = failure, "failed"
-                self._notice(str(failure))
-            self._gate.abort(failure)
-
-    def _without_secrets(self, error: Exception, stage: str) -> StreamSRError:
-        """The error as a user may see it, in logs and with --debug too: its cause is told in words, as FFmpeg's own
-        errors repeat the address with its password."""
-        hide = self._secrets.hide
-        if not isinstance(error, StreamSRError):
-            return StageFailed(hide(f"{type(error).__name__}: {error}"), stage=stage)
-        error.what, error.where, error.remedy = hide(error.what), hide(error.where), hide(error.remedy)
-        error.__cause__ = None
-        return error.with_traceback(None)
-
-
-def _rate(times: deque[float]) -> float:
-    """Events a second over the last seconds."""
-    since = time.monotonic() - RATE_WINDOW_S
-    return sum(each > since for each in list(times)) / RATE_WINDOW_S
+    def _fail(self, failure: StreamSRError) -> None:
+        if self.error is None:
+            self.error, self._state = failure, "failed"
+            self._notice(str(failure))
+        self._gate.abort(failure)

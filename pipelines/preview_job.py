@@ -4,22 +4,24 @@ One thread takes pictures in, one upscales the newest; whoever looks on gets pai
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipelines.live_threads import LiveThreads
 from pipelines.preview_bench import PreviewBench
 from pipelines.preview_plan import SCALES, shown_size
 from pipelines.preview_upscaler import SHOWN_COLOR, SHOWN_LAYOUT
 from streamsr.config import Section, UpscaleConfig
-from streamsr.errors import StageFailed, StreamSRError
+from streamsr.errors import StreamSRError
 from streamsr.live.address import Secrets, SourceAddress
 from streamsr.live.latency import Latency
 from streamsr.live.mailbox import Mailbox
+from streamsr.live.rate import Rate
 from streamsr.live.stats import Counters, Percentiles
 from streamsr.live_config import IngestConfig
 from streamsr.live_frames import LiveInfo, LivePicture
@@ -30,7 +32,6 @@ STALE_S = 5.0
 """A slow model takes what is there; only after a pause of the whole machine a picture is too old to be shown."""
 END_S = 1.5
 WAIT_S = 0.25
-RATE_WINDOW_S = 3.0
 NOTHING = Percentiles(0.0, 0.0, 0)
 
 
@@ -122,9 +123,8 @@ class PreviewJob:
         self._state = "starting" if source is not None else "live"
         self._size_source = (0, 0)
         self._measured: tuple[str, tuple[int, int]] | None = None
-        self._times_in: deque[float] = deque(maxlen=1000)
-        self._times_out: deque[float] = deque(maxlen=1000)
-        self._threads: list[threading.Thread] = []
+        self._rate_in, self._rate_out = Rate(), Rate()
+        self._threads = LiveThreads("preview", self._secrets, self._fail)
         self._ending = threading.Lock()
         self._has_ended = False
 
@@ -141,9 +141,9 @@ class PreviewJob:
     def start(self) -> None:
         """Raises ConfigError, WeightsError for a device or a model that is not there."""
         self._bench.prepare()
-        self._run("upscale", self._upscale)
+        self._threads.run("upscale", self._upscale)
         if self._ingest is not None:
-            self._run("ingest", self._take_in)
+            self._threads.run("ingest", self._take_in)
 
     def close(self) -> None:
         """Idempotent. A picture that is being upscaled is waited for, for END_S at most; its thread ends by itself."""
@@ -153,10 +153,7 @@ class PreviewJob:
         if self._ingest is not None:
             self._ingest.close()
         self._mailbox.close()
-        deadline = time.monotonic() + END_S
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
+        self._threads.join(END_S)
 
     def set_model(self, name: str) -> None:
         """From the next picture on. A name that cannot be used is said in a notice, and nothing changes."""
@@ -169,9 +166,10 @@ class PreviewJob:
     def push(self, packed: memoryview, info: LiveInfo, time_s: float) -> None:
         """A picture from elsewhere, packed as `info.layout.planes_of` reads it (for even sizes this is the memory of
         `av.VideoFrame.to_ndarray(format="yuv420p")`); `info` as of `pushed_info`. The memory is read until a pair with
-        this `time_s` or a later one comes. Never blocks; newest wins."""
+        this `time_s` or a later one comes. Never blocks; newest wins. After the end it does nothing."""
         now = time.monotonic()
-        self._put(LivePicture(_Borrowed(packed), info, time_s, now, now))
+        with contextlib.suppress(Cancelled):
+            self._put(LivePicture(_Borrowed(packed), info, time_s, now, now))
 
     def stats(self) -> PreviewStats:
         latency, bench = self._latency.snapshot(), self._bench
@@ -185,8 +183,8 @@ class PreviewJob:
             size_source=self._size_source,
             size_in=bench.size_in,
             size_out=bench.size_out,
-            fps_in=_rate(self._times_in),
-            fps_out=_rate(self._times_out),
+            fps_in=self._rate_in.per_s(),
+            fps_out=self._rate_out.per_s(),
             latency_p50_ms=total.p50_ms,
             latency_p99_ms=total.p99_ms,
             upscale_p50_ms=upscale.p50_ms,
@@ -211,7 +209,7 @@ class PreviewJob:
         self._end(None)
 
     def _put(self, picture: LivePicture) -> None:
-        self._times_in.append(time.monotonic())
+        self._rate_in.note()
         self._size_source = shown_size(picture.info)
         self._mailbox.put(picture, self._gate)
 
@@ -240,7 +238,7 @@ class PreviewJob:
             self._measured, self._latency = (self._bench.model, size_out), Latency()
         self._latency.add("upscale", ended_s - started_s)
         self._latency.add("total", ended_s - picture.arrived_s)
-        self._times_out.append(ended_s)
+        self._rate_out.note()
         self._counters.add("pictures_out")
         number = self._counters["pictures_out"]
         self._on_pair(Pair(number, original, upscaled, size_out, picture.time_s, picture.arrived_s, self.stats()))
@@ -255,31 +253,7 @@ class PreviewJob:
             self._has_ended, self.error = True, error
         self._on_end()
 
-    def _run(self, stage: str, call: Callable[[], None]) -> None:
-        thread = threading.Thread(target=self._guard, args=(stage, call), name=f"preview.{stage}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _guard(self, stage: str, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Cancelled:
-            return
-        except StreamSRError as error:
-            self._fail(error)
-        except Exception as error:
-            failure = StageFailed(self._secrets.hide(f"{type(error).__name__}: {error}"), stage=stage)
-            failure.__cause__ = error
-            self._fail(failure)
-
     def _fail(self, error: StreamSRError) -> None:
         self._state = "ended"
         self._gate.abort(error)
         self._end(error)
-
-
-def _rate(times: deque[float]) -> float:
-    """Events a second over the last seconds."""
-    now = time.monotonic()
-    recent = [each for each in list(times) if each > now - RATE_WINDOW_S]
-    return (len(recent) - 1) / (now - recent[0]) if len(recent) > 1 else 0.0

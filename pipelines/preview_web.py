@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from streamsr.errors import ConfigError
@@ -21,12 +22,10 @@ def preview_web(
 
     `source` None: there is only the camera of whoever opens the page. `token`: what a viewer must know; without one it
     is made where others than this machine can reach the page. Raises ConfigError, SinkError."""
-    try:
-        import aiohttp  # noqa: F401
-        import aiortc  # noqa: F401
-    except ModuleNotFoundError as error:
+    missing = next((name for name in ("aiohttp", "aiortc") if find_spec(name) is None), None)
+    if missing is not None:
         remedy = "Install it: pip install 'streamsr[web]'. Without it there is the preview in a window."
-        raise ConfigError(f"the preview in a browser needs {error.name}", where="--web", remedy=remedy) from error
+        raise ConfigError(f"the preview in a browser needs {missing}", where="--web", remedy=remedy)
     asyncio.run(_serve(cfg, source, listen, token, watcher))
     return 0
 

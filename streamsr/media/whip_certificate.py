@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from streamsr.errors import ConfigError, SinkError
 
@@ -36,11 +37,7 @@ def certificate_file() -> Iterator[str]:
 
 
 def _has_cryptography() -> bool:
-    try:
-        import cryptography  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return find_spec("cryptography") is not None
 
 
 def _by_cryptography() -> bytes:

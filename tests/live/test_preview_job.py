@@ -232,3 +232,9 @@ def test_a_viewer_that_fails_ends_the_job_with_its_name() -> None:
         assert "I saw nothing" in str(job.error)
     finally:
         job.close()
+
+
+def test_a_picture_pushed_after_the_end_does_nothing() -> None:
+    job = PreviewJob(None, PreviewConfig(), lambda pair: None, lambda text: None)
+    job.close()
+    job.push(memoryview(bytes(64 * 36 * 3 // 2)), pushed_info(64, 36), 0.0)
