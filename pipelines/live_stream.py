@@ -250,5 +250,4 @@ class LiveStream:
     def _fail(self, failure: StreamSRError) -> None:
         if self.error is None:
             self.error, self._state = failure, "failed"
-            self._notice(str(failure))
         self._gate.abort(failure)

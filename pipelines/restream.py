@@ -60,6 +60,7 @@ def restream(
         with _signals() as asked:
             notifier.ready()
             _watch(fleet, status, reload, watcher, notifier, file, asked)
+            fleet.tell()
             fleet.close()  # bounded in time, so that a second Ctrl-C has nothing to cut short
         if file is not None:
             file.write(fleet.statuses())
@@ -84,6 +85,7 @@ class Fleet:
         self._backoff: dict[str, Backoff] = {}
         self._again_at: dict[str, float] = {}
         self._adapters: dict[Station, Adapter] = {}
+        self._told: set[LiveStream] = set()
         self._lock = threading.RLock()
 
     @property
@@ -118,6 +120,15 @@ class Fleet:
         for station in self._devices.stations:
             adapter = self._adapters.setdefault(station, Adapter(station, self._watcher.notice))
             adapter.observe([stream for stream in list(self._running.values()) if stream.station is station])
+
+    def tell(self) -> None:
+        """Called often, and at the end: a line for each stream that has failed. The error of an only stream that is
+        not started again is the job's, and said by whoever gets the verdict."""
+        for live in list(self._running.values()):
+            if live.error is not None and live not in self._told:
+                self._told.add(live)
+                if len(self._wanted) > 1 or isinstance(live.error, StageFailed):
+                    self._watcher.notice(f"{live.name}: {live.error}")
 
     def tend(self) -> None:
         """Called often: streams that broke are started again, after a pause that grows."""
@@ -181,6 +192,7 @@ class Fleet:
 
     def _close(self, live: LiveStream, timeout_s: float) -> None:
         live.close(timeout_s)
+        self._told.discard(live)
         self._devices.leave(live.station)
 
 
@@ -197,6 +209,7 @@ def _watch(
     next_line_s = time.monotonic() + cfg.interval_s
     next_file_s, file_error = 0.0, ""
     while not asked.stop.wait(0.25) and not fleet.is_over and fleet.trouble is None:
+        fleet.tell()
         fleet.tend()
         fleet.adapt()
         notifier.watchdog()
