@@ -146,7 +146,9 @@ def workers_record(ground: Ground, order: Order) -> tuple[Record, list[Event], f
         start_s = time.perf_counter() - entered - wall_s
     rate = order.film.frames / float(order.film.info.duration_s or 1)
     pace = (first.seconds - first.result.seconds["open"]) / first.result.decoded.frames
-    chunk_s = max(1.0, ground.seconds / pace / rate)
+    # Whole rounds of the clip, each of which begins with a key frame: uneven chunks would measure their own unevenness.
+    clip_s = float(order.film.info.duration_s or 1)
+    chunk_s = clip_s * max(1, round(ground.seconds / pace / rate / clip_s))
     film = ground.film(CHUNKS * chunk_s)
     order = ground.order(film, chunk_s)
     tasks = [_task(order, index, ground.folder / f"{index}.part") for index in range(len(order.film.plan.chunks))]
