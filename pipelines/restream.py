@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 from pipelines.live_adapt import Adapter
-from pipelines.live_devices import Devices
+from pipelines.live_devices import Devices, Planner
 from pipelines.live_stream import LiveStream
 from pipelines.streams_file import changes
 from streamsr.display.status_line import status_line
@@ -33,6 +33,7 @@ FILE_S = 1.0
 STEADY_S = 60.0
 """A stream that ran for so long starts again without delay after a failure."""
 
+Place = tuple[Station, Planner]
 Reload = Callable[[], tuple[NamedStream, ...]]
 
 
@@ -95,8 +96,8 @@ class Fleet:
             return not self._again_at and not any(stream.is_running for stream in self._running.values())
 
     def take_up(self, wanted: tuple[NamedStream, ...]) -> None:
-        """Brings what runs in line with `wanted`: only what differs is touched. Raises ConfigError, SinkError; then
-        everything is as it was."""
+        """Brings what runs in line with `wanted`: only what differs is touched. Raises ConfigError, SinkError,
+        WeightsError; then everything is as it was."""
         for stream in wanted:
             parse_source(stream.source)
             for target in stream.targets:
@@ -104,11 +105,23 @@ class Fleet:
                     check_target(parse_target(target), stream.settings.publish)
         added, removed, changed = changes(self._wanted, wanted)
         with self._lock:
+            places = self._places((*added, *changed))
             for stream in (*removed, *changed):
                 self._end(stream.name)
             self._wanted = wanted
-            for stream in (*added, *changed):
-                self._begin(stream)
+            for stream, place in zip((*added, *changed), places, strict=True):
+                self._begin(stream, place)
+
+    def _places(self, streams: tuple[NamedStream, ...]) -> list[Place]:
+        """A device for each; all or none."""
+        places: list[Place] = []
+        try:
+            places.extend(self._devices.place(stream.settings) for stream in streams)  # keeps those before a failure
+        except StreamSRError:
+            for station, _ in places:
+                self._devices.leave(station)
+            raise
+        return places
 
     @property
     def trouble(self) -> StreamSRError | None:
@@ -145,7 +158,8 @@ class Fleet:
                 if time.monotonic() >= moment:
                     del self._again_at[name]
                     self._watcher.notice(f"{name}: starting again")
-                    self._begin(next(stream for stream in self._wanted if stream.name == name))
+                    stream = next(stream for stream in self._wanted if stream.name == name)
+                    self._begin(stream, self._devices.place(stream.settings))
 
     def statuses(self) -> Sequence[StreamStatus]:
         return [stream.status() for stream in list(self._running.values())]
@@ -175,20 +189,21 @@ class Fleet:
             return SomeFailed(f"{len(failed)} of {len(self._running)} streams failed", where=names)
         return None
 
-    def _begin(self, stream: NamedStream) -> None:
+    def _begin(self, stream: NamedStream, place: Place) -> None:
         source = parse_source(stream.source)
         targets = tuple(parse_target(target) for target in stream.targets)
-        station, plan = self._devices.place(stream.settings)
+        station, plan = place
         live = LiveStream(stream, source, targets, station, plan(targets), self._watcher.notice)
         self._running[stream.name] = live
         live.start()
 
     def _end(self, name: str) -> None:
-        self._again_at.pop(name, None)
+        is_closed = self._again_at.pop(name, None) is not None  # it waits for its next start
         live = self._running.pop(name, None)
         if live is not None:
             self._watcher.notice(f"{name}: removed")
-            self._close(live, END_S)
+            if not is_closed:
+                self._close(live, END_S)
 
     def _close(self, live: LiveStream, timeout_s: float) -> None:
         live.close(timeout_s)
