@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -29,6 +29,7 @@ from pipelines.verb_train import train
 from pipelines.verbs import ConfiguredCommand, VerbGroup
 from streamsr.display.table import show_table
 from streamsr.errors import ConfigError
+from streamsr.runtime.leave import leave
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -238,7 +239,7 @@ def _guarded(call: Callable[[], Any], *, debug: bool) -> int:
 
 
 def main(args: list[str] | None = None) -> int:
-    """The console script: runs the command line and returns its exit code."""
+    """Runs the command line and returns its exit code."""
     # torch's threads and the encoder's share the cores: one that spins while it waits takes the other's time
     # (measured on two cores: 8 to 15 % of a whole job). Read when torch is loaded, so it is set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -250,5 +251,10 @@ def main(args: list[str] | None = None) -> int:
     return _guarded(lambda: cli.main(args=words, standalone_mode=False), debug="--debug" in words)
 
 
+def console() -> NoReturn:
+    """The console script: a process that ends with the command line."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

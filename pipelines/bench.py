@@ -27,11 +27,12 @@ from streamsr.models.locations import find
 from streamsr.models.srvgg import SRVGG
 from streamsr.models.weights import Network, load_network
 from streamsr.report import Progress, Report
+from streamsr.runtime.allocator import keep_freed_memory
 from streamsr.runtime.gate import Gate
 from streamsr.runtime.slots import SlotRing
 from streamsr.upscale.batches import in_batches
 from streamsr.upscale.chain import Chain, Look, network_scales
-from streamsr.upscale.device import DevicePlan, keep_freed_memory, plan_devices, precision_name
+from streamsr.upscale.device import DevicePlan, plan_devices, precision_name
 from streamsr.upscale.engine import Engine, stacked
 from streamsr.upscale.memory import plan_budget
 from streamsr.upscale.pixels import to_rgb

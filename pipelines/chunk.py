@@ -27,7 +27,7 @@ from streamsr.models.weights import load_network
 from streamsr.runtime.crew import Crew
 from streamsr.runtime.memory import tree_memory
 from streamsr.runtime.slots import SlotRing
-from streamsr.upscale.device import keep_freed_memory, plan_devices
+from streamsr.upscale.device import plan_devices
 from streamsr.upscale.engine import Engine
 
 TARGET = "pipelines.chunk:open_work"
@@ -80,7 +80,6 @@ def open_work(setup: ChunkSetup, place: Place) -> Iterator[Work]:
 
     Raises WeightsError when the checkpoint here is not the one that the job was planned with, SourceError for the
     source."""
-    keep_freed_memory()
     torch.set_num_threads(place.threads)
     source = place.here(setup.source)
     _check_source(source, setup)

@@ -13,8 +13,9 @@ from streamsr.frames import VideoInfo
 from streamsr.media.encoders import EncoderSettings, choose_codec, choose_encoder, keeps_sample_aspect
 from streamsr.models.weights import Network
 from streamsr.report import Watcher
+from streamsr.runtime.allocator import keep_freed_memory
 from streamsr.upscale.chain import Look, network_scales
-from streamsr.upscale.device import DevicePlan, keep_freed_memory, plan_devices
+from streamsr.upscale.device import DevicePlan, plan_devices
 from streamsr.upscale.memory import Budget, plan_budget
 from streamsr.upscale.target import Target, plan_target
 

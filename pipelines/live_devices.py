@@ -18,6 +18,9 @@ from streamsr.runtime.gate import Cancelled, Gate
 from streamsr.upscale.device import DevicePlan, plan_devices
 from streamsr.upscale.station import Station
 
+LEAVE_S = 0.5
+"""For the picture in work, which on a CPU may take minutes and cannot be stopped: its thread ends with the process."""
+
 Planner = Callable[[tuple[TargetAddress, ...]], Callable[[LiveInfo], LivePlan]]
 
 
@@ -41,7 +44,7 @@ class Devices:
     ) -> None:
         self._gate.abort(Cancelled("the job has ended"))
         for thread in self._threads:
-            thread.join(10.0)
+            thread.join(LEAVE_S)
 
     def place(self, cfg: StreamConfig) -> tuple[Station, Planner]:
         """A station, and the way to plan a stream for it. Raises ConfigError, WeightsError."""
@@ -99,8 +102,3 @@ class Devices:
             thread.start()
             self._watcher.notice(f"upscaling on {plan.why}")
         return self._stations[key]
-
-
-def _is_here(name: str) -> bool:
-    """Whether the ladder may use a model without fetching it."""
-    return find(name) is not None

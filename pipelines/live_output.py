@@ -110,9 +110,11 @@ class LiveOutput:
 
     def close(self, timeout_s: float) -> None:
         """Ends encoder and targets cleanly, all targets at the same time; what does not end in time is killed."""
+        deadline_s = time.monotonic() + timeout_s
         self.encoder.close(timeout_s / 2)
+        left_s = max(0.0, deadline_s - time.monotonic())
         closers = [
-            threading.Thread(target=publisher.close, args=(timeout_s / 2,), name=f"close[{number}]")
+            threading.Thread(target=publisher.close, args=(left_s,), name=f"close[{number}]")
             for number, publisher in enumerate(self.publishers)
         ]
         for closer in closers:

@@ -103,17 +103,19 @@ class LiveStream:
         self._threads.run("ingest", self._take_in)
 
     def close(self, timeout_s: float) -> None:
-        """Ends everything within about `timeout_s` seconds; recordings get their end."""
+        """Ends everything within `timeout_s` seconds, and a moment more where something has to be killed; recordings
+        get their end."""
+        deadline_s = time.monotonic() + timeout_s
         if self._state != "failed":
             self._state = "stopped"
         self._ingest.close()
         if self._feed is not None:
-            self.station.remove(self._feed)
+            self.station.remove(self._feed, timeout_s / 4)
         if self._output is not None:
-            self._output.close(timeout_s)
+            self._output.close(deadline_s - time.monotonic())
         self._gate.abort(Cancelled("the stream was closed"))
         self._mailbox.close()
-        self._threads.join(timeout_s)
+        self._threads.join(deadline_s - time.monotonic())
 
     def status(self) -> StreamStatus:
         plan, info = self._planned, self._info

@@ -15,8 +15,8 @@ from pipelines.preview_window import PreviewWindow, watching
 from streamsr.display.window_worker import WindowSettings
 from streamsr.live.address import SourceAddress
 from streamsr.report import Watcher
+from streamsr.runtime.allocator import keep_freed_memory
 from streamsr.runtime.interrupt import interrupts
-from streamsr.upscale.device import keep_freed_memory
 
 TITLE = "streamsr preview"
 WINDOW_SIZE = (1280, 720)

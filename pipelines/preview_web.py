@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from streamsr.errors import ConfigError
 from streamsr.live.address import SourceAddress
 from streamsr.report import Watcher
+from streamsr.runtime.allocator import keep_freed_memory
 from streamsr.runtime.interrupt import interrupts
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def preview_web(
     if missing is not None:
         remedy = "Install it: pip install 'streamsr[web]'. Without it there is the preview in a window."
         raise ConfigError(f"the preview in a browser needs {missing}", where="--web", remedy=remedy)
+    keep_freed_memory()
     asyncio.run(_serve(cfg, source, listen, token, watcher))
     return 0
 

@@ -24,10 +24,10 @@ from streamsr.live.status import StatusFile
 from streamsr.live_config import NamedStream, StatusConfig
 from streamsr.media.publish import check_target
 from streamsr.report import Watcher
-from streamsr.upscale.device import keep_freed_memory
+from streamsr.runtime.allocator import keep_freed_memory
 from streamsr.upscale.station import Station
 
-END_S = 4.0
+END_S = 3.5
 """From the order to stop to the last trailer; whoever sent SIGTERM kills soon after."""
 FILE_S = 1.0
 STEADY_S = 60.0

@@ -11,6 +11,7 @@ from typing import Any
 from streamsr.chunks.executor import NO_TASK, Event, Failure, Kind, Place, Task, WorkSpec
 from streamsr.chunks.vitals import Vitals
 from streamsr.chunks.worker import serve
+from streamsr.runtime.allocator import keeping
 from streamsr.runtime.child import Child
 from streamsr.runtime.gate import Cancelled
 
@@ -106,8 +107,9 @@ def environment_of(place: Place) -> dict[str, str]:
 
     CUDA_VISIBLE_DEVICES rather than a device number: the encoder's process inherits it, so that NVENC, too, works on
     the worker's card, and no library can open a context on another. The worker sees its card as cuda:0."""
+    chosen = {"OMP_WAIT_POLICY": "PASSIVE", "GLIBC_TUNABLES": keeping(os.environ.get("GLIBC_TUNABLES", ""))}
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    chosen = {name: str(place.threads) for name in names} | {"OMP_WAIT_POLICY": "PASSIVE"}
+    chosen |= {name: str(place.threads) for name in names}
     if place.device.startswith("cuda"):
         number = int(place.device.partition(":")[2] or 0)
         listed = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]

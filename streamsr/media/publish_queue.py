@@ -14,13 +14,14 @@ _TICK_S = float(OUT_TIME_BASE)
 
 class PacketQueue:
     """Packets in their order. Beyond `most_s` seconds the oldest pictures are left out, up to the next key frame; sound
-    is kept for as long as `most_s`. Any thread may put, one takes."""
+    is kept for as long as `most_s`. Each is measured by its own kind: a slow network's pictures come seconds after
+    their sound, and are not late for the target. Any thread may put, one takes."""
 
     def __init__(self, most_s: float) -> None:
         self._most_s = most_s
         self._changed = threading.Condition()
         self._waiting: deque[Packet] = deque()
-        self._newest_s = 0.0
+        self._newest_s = {LiveVideo: 0.0, LiveAudio: 0.0}
         self._wants_key = True
         self._dropped = 0
         self._is_closed = False
@@ -44,7 +45,7 @@ class PacketQueue:
                     return
                 self._wants_key = False
             self._waiting.append(packet)
-            self._newest_s = max(self._newest_s, time_of(packet))
+            self._newest_s[type(packet)] = max(self._newest_s[type(packet)], time_of(packet))
             self._trim()
             self._changed.notify()
 
@@ -81,22 +82,25 @@ class PacketQueue:
                 self._dropped += sum(isinstance(packet, LiveVideo) for packet in islice(self._waiting, first))
             self._waiting = deque(kept)
 
+    def _is_late(self, packet: Packet) -> bool:
+        return time_of(packet) < self._newest_s[type(packet)] - self._most_s
+
     def _trim(self) -> None:
-        oldest_s = self._newest_s - self._most_s
-        if time_of(self._waiting[0]) >= oldest_s:
+        late = [index for index, packet in enumerate(self._waiting) if self._is_late(packet)]
+        if not late:
             return
         pictures = [index for index, packet in enumerate(self._waiting) if isinstance(packet, LiveVideo)]
-        late = [index for index in pictures if time_of(self._waiting[index]) < oldest_s]
+        late_pictures = [index for index in late if isinstance(self._waiting[index], LiveVideo)]
         until = 0
-        if late:
-            after = [index for index in pictures if index > late[-1] and _is_key(self._waiting[index])]
+        if late_pictures:
+            after = [index for index in pictures if index > late_pictures[-1] and _is_key(self._waiting[index])]
             until = after[0] if after else len(self._waiting)
             self._wants_key = not after
             self._dropped += sum(index < until for index in pictures)
         self._waiting = deque(
             packet
             for index, packet in enumerate(self._waiting)
-            if time_of(packet) >= oldest_s and (index >= until or isinstance(packet, LiveAudio))
+            if not self._is_late(packet) and (index >= until or isinstance(packet, LiveAudio))
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from streamsr.errors import StageFailed, StreamSRError
+from streamsr.errors import Interrupted, StageFailed, StreamSRError
 from streamsr.runtime.channel import Channel
 from streamsr.runtime.child import Child
 from streamsr.runtime.gate import Cancelled, Gate
@@ -21,8 +21,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 T = TypeVar("T")
 
-LEAVE_S = 10.0
-"""The longest that leaving the block waits for threads to notice, whatever the patience."""
+LEAVE_S, HURRY_S = 10.0, 2.0
+"""The longest that leaving the block waits for threads to notice, whatever the patience; the second is for somebody who
+has pressed Ctrl-C twice and sits before it, while a picture may take minutes on a CPU."""
 
 
 class Crew:
@@ -122,12 +123,13 @@ class Crew:
             self.gate.abort(Cancelled("the block was left"))
         else:
             self._fail(error, self.name, self._own_meter)
+        wait_s = min(self.patience_s, HURRY_S if isinstance(self.gate.error, Interrupted) else LEAVE_S) / 2
         try:
-            self._end_threads(min(self.patience_s, LEAVE_S) / 2)
+            self._end_threads(wait_s)
         finally:
             for child in self._children:
                 child.stop(1.0 if error is None else 0.0)
-            self._end_threads(min(self.patience_s, LEAVE_S) / 2)
+            self._end_threads(wait_s)
             self._own_meter.finish()
             self._leave_meter.close()
         self._note_stuck()

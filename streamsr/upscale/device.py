@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
-import sys
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -15,7 +13,6 @@ from streamsr.errors import ConfigError
 
 Kind = Literal["cpu", "cuda", "mps"]
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +45,6 @@ def has_fast_bf16() -> bool:
     """True for CPUs that multiply bf16 in hardware (AVX512-BF16 or AMX). Without it torch falls back to code that is
     hundreds of times slower, whatever other AVX512 there is."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep what was freed, for all threads. Each layer's result is tens of megabytes; handed back to the
-    kernel and fetched again for every layer, page faults take a third of the time (measured: animevideov3 at 960x540
-    on two cores, 5.4 -> 3.7 s a picture, 1.1 million -> 2 thousand faults).
-
-    Call it before the threads that compute are started: one arena, as only the first one grows without mmap."""
-    if sys.platform != "linux":
-        return
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_M_ARENA_MAX, 1)
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(_M_TOP_PAD, 64 << 20)
-    except (OSError, AttributeError):  # another libc: slower, not wrong
-        return
 
 
 def _devices(text: str) -> tuple[torch.device, ...]:

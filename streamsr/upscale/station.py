@@ -72,16 +72,16 @@ class Station:
             self._feeds.append(feed)
             self.ready.notify_all()
 
-    def remove(self, feed: Feed) -> None:
+    def remove(self, feed: Feed, patience_s: float = REMOVE_S) -> None:
         """Returns when the feed is not called any more, which may take as long as the picture in work does, but after
-        REMOVE_S seconds at the latest. Does nothing for a feed that is not there."""
+        `patience_s` seconds at the latest. Does nothing for a feed that is not there."""
         with self.ready:
             if feed in self._feeds:
                 self._feeds.remove(feed)
             self._last_kind.pop(feed, None)
             held = self._hand.pop(feed, None)
             if threading.current_thread() is not self._thread:
-                self.ready.wait_for(lambda: feed not in self._serving, REMOVE_S)
+                self.ready.wait_for(lambda: feed not in self._serving, patience_s)
         if held is not None:
             held.drop()
 

@@ -14,6 +14,7 @@ from streamsr.chunks.local import local_places
 from streamsr.chunks.process import environment_of
 from streamsr.chunks.vitals import Vitals, tree_cpu_seconds
 from streamsr.errors import ConfigError, SinkError, SourceError, StageFailed, WeightsError
+from streamsr.runtime.allocator import keeping
 
 
 def test_places_share_the_cores() -> None:
@@ -38,12 +39,14 @@ def test_a_worker_sees_its_own_card_only(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, device: str, chosen: str | None
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     environment = environment_of(Place(device, 3, "w"))
     assert environment.get("CUDA_VISIBLE_DEVICES") == chosen
     assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "3"
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert environment["GLIBC_TUNABLES"] == keeping("")
 
 
 def test_files_are_where_they_are_or_in_the_folder() -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 
+from streamsr.models.srvgg import SRVGG
 from tests.live import servers
 from tests.live.restreaming import SMALL, Restream, assert_whole, recording_in
 
@@ -123,6 +125,19 @@ def test_stops_in_time_when_source_and_target_hang(sound_clip: Path, tmp_path: P
         program.wait(lambda stream: stream["counters"]["pictures_held"] > 3, "nothing comes")
         program.stop()
         assert_whole(recording_in(tmp_path / "rec"))
+
+
+def test_stops_in_time_in_the_middle_of_a_picture_that_takes_long(sound_clip: Path, tmp_path: Path) -> None:
+    network = SRVGG(3, 3, features=64, convs=16, scale=4)
+    state = {name: (0.01 * value).contiguous() for name, value in network.state_dict().items()}
+    safetensors.torch.save_file(state, tmp_path / "slow.safetensors")
+    large = servers.clip_with_audio(tmp_path, seconds=4, width=1920, height=1080, rate=24)
+    options = ("--model", str(tmp_path / "slow.safetensors"), "--device", "cpu", *SMALL[2:], "--loop")
+    with Restream(tmp_path, *options, str(large), f"record:{tmp_path}/rec/out.mkv") as program:
+        program.wait_live(more=1)  # and the next picture has been begun
+        program.wait_targets()
+        program.stop()
+        assert servers.shown_in(recording_in(tmp_path / "rec")).pictures
 
 
 @pytest.mark.slow

@@ -90,3 +90,14 @@ def test_a_closed_queue_gives_what_it_has() -> None:
     assert len(rest(queue)) == 20
     assert queue.is_over
     assert queue.take(60.0) is None
+
+
+def test_pictures_that_come_long_after_their_sound_are_not_late() -> None:
+    queue = PacketQueue(2.0)
+    for number in range(100):
+        queue.put(tone(number / 10 + 5.0))
+        queue.put(picture(number / 10, key=number % 10 == 0))
+        assert len(queue) <= 2 * 31
+        if number % 10 == 9:
+            assert len(pictures_of(rest(queue))) == 10
+    assert queue.dropped == 0

@@ -251,3 +251,25 @@ def test_slots_that_never_come_back_stall_the_job() -> None:
             pass
     assert caught.value.stage == "upscale"
     assert "upscale blocked" in caught.value.__notes__[0]
+
+
+def test_a_second_ctrl_c_does_not_wait_for_a_stage_inside_a_library() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def pictures() -> Iterator[int]:
+        yield 1
+        begun.set()
+        ended.wait(30)  # as a network does on a CPU: it looks at nothing
+
+    def run() -> None:
+        with crew:
+            for _ in crew.ahead(pictures(), depth=1, name="upscale"):
+                assert begun.wait(10)
+                crew.gate.abort(Interrupted("stopped"))
+
+    began, crew = time.monotonic(), Crew(PATIENCE_S)
+    with pytest.raises(Interrupted):
+        run()
+    assert time.monotonic() - began < 4
+    assert list(crew.stuck) == ["upscale"]
+    ended.set()
