@@ -103,7 +103,7 @@ def test_two_cameras_one_off_a_reload_and_the_end(tmp_path: Path) -> None:
             stopped_s = time.monotonic()
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE_S) == 0
-            assert time.monotonic() - stopped_s < 8  # five on a machine that does nothing else
+            assert time.monotonic() - stopped_s < 5
     assert status()["front"]["state"] == "stopped"
     told = (tmp_path / "log.txt").read_text() + (tmp_path / "status.json").read_text()
     assert SECRET not in told
