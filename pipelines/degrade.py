@@ -20,6 +20,7 @@ from streamsr.degrade.process import degrade
 from streamsr.degrade.recipe import Recipe
 from streamsr.degrade.steps import Step
 from streamsr.errors import ConfigError, SinkError, SourceError
+from streamsr.listing import files_under
 from streamsr.media.playable import LOSSLESS, PLAYABLE, write_clip
 from streamsr.media.source import open_source
 from streamsr.media.stills import clip_length, read_clip
@@ -59,7 +60,7 @@ def plan_pairs(source: Path, target: str, *, grid: bool) -> list[tuple[Path, Pat
         if out.is_file() or out.resolve().is_relative_to(source.resolve()):
             what = "is a file" if out.is_file() else "lies in the folder that is read"
             raise ConfigError(f"OUT {what}", where=target, remedy="Name another folder.")
-        files = sorted(file for file in source.rglob("*") if _is_ours(file) and not file.name.startswith("."))
+        files = [file for file in files_under(source) if _is_ours(file) and not file.name.startswith(".")]
         if not files:
             raise SourceError("no picture and no clip in this folder", where=str(source))
         pairs = [(file, out / file.relative_to(source).with_suffix(_suffix(file, grid))) for file in files]

@@ -14,6 +14,7 @@ import torch
 import streamsr
 from streamsr.errors import ConfigError, SinkError
 from streamsr.models.weights import Network, load_network
+from streamsr.runtime.allocator import keep_freed_memory
 from streamsr.train.cases import CaseConfig, read_cases, read_small_clip
 from streamsr.train.evaluate import (
     BASELINES,
@@ -58,6 +59,7 @@ class Verdict:
 
 def judge(job: Job, notice: Callable[[str], None]) -> Verdict:
     """Raises ConfigError, WeightsError, SinkError."""
+    keep_freed_memory()
     references = dict.fromkeys((*job.models, *((job.teacher,) if job.teacher else ())))
     networks = {reference: load_network(reference) for reference in references}
     scale = job.cases.scale or min((network.scale for network in networks.values()), default=4)

@@ -15,6 +15,7 @@ from pipelines.journal import open_journal
 from pipelines.train_state import Keeper, prepare
 from streamsr.display.training import open_training_display
 from streamsr.errors import Interrupted
+from streamsr.runtime.allocator import keep_freed_memory
 from streamsr.runtime.interrupt import interrupts
 from streamsr.train.batches import open_batches
 from streamsr.train.config import TrainConfig
@@ -31,6 +32,7 @@ def train(cfg: TrainConfig, folder: Path, stream: TextIO, *, resume: bool = Fals
 
     A run that the folder holds goes on if its configuration is this one, with `resume` also with another; with `fresh`
     it is moved aside. The first Ctrl-C ends the step and saves, the second stops at once; both raise Interrupted."""
+    keep_freed_memory()
     if cfg.run.threads:
         torch.set_num_threads(cfg.run.threads)
     stop, model, optim = threading.Event(), cfg.model, cfg.optim

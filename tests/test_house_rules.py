@@ -32,6 +32,7 @@ VALUES = {
     "streamsr.errors",
     "streamsr.frames",
     "streamsr.installed",
+    "streamsr.listing",
     "streamsr.live_config",
     "streamsr.live_frames",
     "streamsr.report",

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from streamsr.errors import ConfigError, SourceError
+from streamsr.listing import files_under
 from streamsr.train.pairs import mixed, to_bytes
 from streamsr.train.pictures import PICTURE_SUFFIXES, Frames, Picture, read_still, resize_area, shrink
 from streamsr.train.sources import CLIP_SUFFIXES, HeldOut, Notice, read_held_out
@@ -114,7 +115,7 @@ def _find(places: Sequence[str], held_out: HeldOut, notice: Notice) -> list[_Fil
     for place in map(Path, places):
         if not place.exists():
             raise ConfigError("no such folder or file", where=str(place))
-        paths = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+        paths = [place] if place.is_file() else files_under(place)
         for path in paths:
             if is_list and not held_out.has(path):
                 continue
@@ -156,7 +157,7 @@ def _halves(folder: str) -> dict[str, Path]:
     """The pictures of a folder by their name without ending."""
     if not Path(folder).is_dir():
         raise ConfigError("no such folder", where=folder, remedy="It holds the small pictures, named as the originals.")
-    return {path.stem: path for path in sorted(Path(folder).rglob("*")) if path.suffix.lower() in PICTURE_SUFFIXES}
+    return {path.stem: path for path in files_under(Path(folder), PICTURE_SUFFIXES)}
 
 
 def _paired_case(file: _File, cfg: CaseConfig, halves: dict[str, Path]) -> Case:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from streamsr.errors import ConfigError, SinkError, SourceError
+from streamsr.listing import files_under
 from streamsr.train.pictures import PICTURE_SUFFIXES, Picture, read_still, resize_area
 
 PNG_COMPRESSION = 3
@@ -63,7 +64,7 @@ def prepare(source: Path, target: Path, how: Preparation) -> Iterator[Prepared]:
         raise ConfigError("no such folder", where=str(source))
     if target.resolve().is_relative_to(source.resolve()):
         raise ConfigError("the output folder is inside the input", where=str(target), remedy="Choose another.")
-    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    paths = files_under(source, PICTURE_SUFFIXES)
     if not paths:
         raise ConfigError("no pictures here", where=str(source))
     stems: dict[Path, Path] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from streamsr.errors import ConfigError, SourceError
+from streamsr.listing import files_under
 from streamsr.train.data_config import DataConfig
 from streamsr.train.pictures import PICTURE_SUFFIXES
 
@@ -111,7 +112,7 @@ def _files(entry: str, suffixes: frozenset[str]) -> list[Path]:
         return [place]
     if not place.is_dir():
         raise ConfigError("no such folder or file", where=entry, remedy="Check data.pictures and data.clips.")
-    return sorted(path for path in place.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return files_under(place, suffixes)
 
 
 def _group(entry: str, cfg: DataConfig, items: tuple[Item, ...]) -> Group:
