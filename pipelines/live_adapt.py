@@ -1,4 +1,5 @@
-"""The overload ladder of a device: slower model, faster model, plain resizing, and back."""
+"""What a device's load means for its streams: how many pictures may wait, and the overload ladder: slower model, faster
+model, plain resizing, and back."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from pipelines.live_stream import LiveStream
+from streamsr.live.burst import room_for
 from streamsr.live.ladder import Ladder
 from streamsr.upscale.station import Station
 
@@ -14,7 +16,8 @@ INTERVAL_S = 1.0
 
 
 class Adapter:
-    """Moves one station between its rungs. `observe` is called often, with the streams that run there."""
+    """Gives the streams of one station their room, and moves it between its rungs. `observe` is called often, with the
+    streams that run there."""
 
     def __init__(self, station: Station, notice: Callable[[str], None]) -> None:
         self._station, self._notice = station, notice
@@ -36,7 +39,9 @@ class Adapter:
             out, lost = stream.counters["pictures_out"], sum(stream.counters[name] for name in DROPS)
             # A stream that has just begun catches up with what its source had stored.
             out_before, lost_before = before.get(stream.name, (out, lost))
-            taken, dropped = taken + out - out_before, dropped + lost - lost_before
+            out_now, lost_now = out - out_before, lost - lost_before
+            stream.mailbox.depth = room_for(stream.mailbox.depth, out_now, lost_now, share)
+            taken, dropped = taken + out_now, dropped + lost_now
             self._counts[stream.name] = out, lost
         self._fit(max((stream.num_rungs for stream in streams), default=1))
         level = self._ladder.level

@@ -67,7 +67,7 @@ class LiveStream:
         self._gate, self.counters, self._latency = Gate(), Counters(), Latency()
         self._timeline = Timeline(self.counters)
         policy = self._cfg.policy
-        self._mailbox = Mailbox(policy.drop, policy.stale_s, self.counters, station.ready)
+        self.mailbox = Mailbox(policy.drop, policy.stale_s, self.counters, station.ready)
         self._ingest = Ingest(source, self._cfg.ingest, self._gate, self.counters, may_wait=policy.drop == "wait")
         self._state: State = "starting"
         self._away = ""
@@ -114,7 +114,7 @@ class LiveStream:
         if self._output is not None:
             self._output.close(deadline_s - time.monotonic())
         self._gate.abort(Cancelled("the stream was closed"))
-        self._mailbox.close()
+        self.mailbox.close()
         self._threads.join(deadline_s - time.monotonic())
 
     def status(self) -> StreamStatus:
@@ -144,7 +144,7 @@ class LiveStream:
                     self._rate_in.note()
                     self.counters.add("pictures_in")
                     self._info = event.info
-                    self._mailbox.put(event, self._gate)
+                    self.mailbox.put(event, self._gate)
                 case LiveAudio():
                     self._put_audio(event)
                 case Opened(info):
@@ -181,7 +181,7 @@ class LiveStream:
             (plan.width, plan.height),
             settings.layout,
             settings.color,
-            self._mailbox,
+            self.mailbox,
             output,
             self._timeline,
             self._latency,
@@ -241,7 +241,7 @@ class LiveStream:
         if self._gate.aborted or self._state == "stopped":
             return
         deadline = time.monotonic() + 10.0
-        while len(self._mailbox) and time.monotonic() < deadline and not self._gate.wait(0.05):
+        while len(self.mailbox) and time.monotonic() < deadline and not self._gate.wait(0.05):
             pass
         self._state = "stopped"
         threading.Thread(target=self.close, args=(4.0,), name=f"{self.name}.close", daemon=True).start()

@@ -13,7 +13,7 @@ from streamsr.runtime.gate import Gate
 
 
 class Mailbox:
-    """Pictures in their order, at most `depth` of them. One thread puts, one takes, any closes.
+    """Pictures in their order, at most `depth` of them, which any thread may change. One puts, one takes, any closes.
 
     `ready` is notified of every change; several mailboxes may share it. `len` is the number of pictures that wait.
     A picture belongs to the mailbox until it is taken: what is dropped is released here and counted."""
@@ -27,7 +27,8 @@ class Mailbox:
         depth: int = 1,
     ) -> None:
         assert depth >= 1, f"room for {depth} pictures"
-        self._may_drop, self._stale_s, self._depth = policy == "newest-wins", stale_s, depth
+        self.depth = depth
+        self._may_drop, self._stale_s = policy == "newest-wins", stale_s
         self._counters, self._ready = counters, ready
         self._waiting: deque[LivePicture] = deque()
         self._is_closed = False
@@ -41,10 +42,10 @@ class Mailbox:
         dropped: list[LivePicture] = []
         with self._ready:
             if self._may_drop:
-                while len(self._waiting) >= self._depth:
+                while len(self._waiting) >= self.depth:
                     dropped.append(self._waiting.popleft())
             else:
-                while len(self._waiting) >= self._depth and not self._is_closed and not gate.aborted:
+                while len(self._waiting) >= self.depth and not self._is_closed and not gate.aborted:
                     self._ready.wait(POLL_S)
             is_wanted = not self._is_closed and not gate.aborted
             if is_wanted:
