@@ -85,7 +85,8 @@ def test_overload_goes_down_the_ladder_and_idleness_does_not_go_up(monkeypatch: 
     monkeypatch.setattr(live_adapt, "time", SimpleNamespace(monotonic=lambda: clock.now))
     levels: list[int] = []
     station = SimpleNamespace(busy_s=0.0, set_level=levels.append, ready=threading.Condition())
-    stream = SimpleNamespace(name="front", counters=Counters(), num_rungs=2, model="resize")
+    mailbox = SimpleNamespace(depth=1)
+    stream = SimpleNamespace(name="front", counters=Counters(), num_rungs=2, model="resize", mailbox=mailbox)
     said: list[str] = []
     adapter = Adapter(cast(Any, station), said.append)
     for _ in range(6):
@@ -95,9 +96,30 @@ def test_overload_goes_down_the_ladder_and_idleness_does_not_go_up(monkeypatch: 
         stream.counters.add("dropped_newest", 20)
         adapter.observe([cast(Any, stream)])
     assert levels[-1] == 1
+    assert mailbox.depth == 1, "what waits does not become faster"
     assert stream.counters["ladder_moves"] == 1
     assert "now resize; overload" in said[0]
     for _ in range(60):  # the source is away: nothing says that there is room
         clock.now += 1.0
         adapter.observe([cast(Any, stream)])
     assert levels[-1] == 1
+
+
+def test_bursts_get_room_and_no_faster_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(live_adapt, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    levels: list[int] = []
+    station = SimpleNamespace(busy_s=0.0, set_level=levels.append, ready=threading.Condition())
+    mailbox = SimpleNamespace(depth=1)
+    stream = SimpleNamespace(name="front", counters=Counters(), num_rungs=2, model="lite", mailbox=mailbox)
+    adapter = Adapter(cast(Any, station), lambda text: None)
+    for _ in range(10):
+        clock.now += 1.0
+        taken = 12 if mailbox.depth == 1 else 24
+        station.busy_s += 0.03 * taken
+        stream.counters.add("pictures_out", taken)
+        stream.counters.add("dropped_newest", 24 - taken)
+        adapter.observe([cast(Any, stream)])
+    assert mailbox.depth > 1
+    assert stream.counters["dropped_newest"] <= 24, "a second to see it"
+    assert stream.counters["ladder_moves"] == 0
